@@ -1,0 +1,84 @@
+#include <cstdlib>
+#include <new>
+
+#include "base/check.h"
+#include "cpu/features.h"
+#include "cpu/tables.h"
+#include "device.h"
+
+namespace deltarule {
+namespace {
+
+std::string choices(bool supported_only) {
+  std::string names;
+  for (const Isa& isa : isas())
+    if (isa.supported || !supported_only) names += std::string(names.empty() ? "" : ", ") + isa.kernels->name;
+  return names;
+}
+
+const Kernels* find_isa(const std::string& name, const char* from) {
+  for (const Isa& isa : isas()) {
+    if (name != isa.kernels->name) continue;
+    check<ValueError>(isa.supported, from, " is '", name, "', which needs ", isa.kernels->needs,
+                      "; this CPU has not got it, choose one of: ", choices(true));
+    return isa.kernels;
+  }
+  throw ValueError(message(from, " is '", name, "'; choose one of: ", choices(true)));
+}
+
+// The best supported one, or what DELTARULE_ISA forces.
+const Kernels* initial_isa() {
+  const char* forced = std::getenv("DELTARULE_ISA");
+  if (forced != nullptr && *forced != '\0') return find_isa(forced, "DELTARULE_ISA");
+  for (const Isa& isa : isas())
+    if (isa.supported) return isa.kernels;
+  return &cpu::scalar_table;
+}
+
+void* allocate(int64_t bytes) {
+  void* memory = ::operator new(static_cast<size_t>(bytes), std::align_val_t{64}, std::nothrow);
+  check<DeviceError>(memory != nullptr, "cpu: out of memory, asked for ", bytes, " bytes");
+  return memory;
+}
+
+void release(void* memory) noexcept { ::operator delete(memory, std::align_val_t{64}); }
+
+Device& cpu_device() {
+  static Device device{"cpu", true, initial_isa(), allocate, release};
+  return device;
+}
+
+}  // namespace
+
+const std::vector<Isa>& isas() {
+  static const std::vector<Isa> list = {
+#if defined(__x86_64__)
+      {&cpu::avx512_table, cpu::has_avx512()},
+      {&cpu::avx2_table, cpu::has_avx2()},
+#endif
+      {&cpu::scalar_table, true},
+  };
+  return list;
+}
+
+void set_isa(const std::string& name) { cpu_device().kernels = find_isa(name, "set_isa: name"); }
+
+const Kernels& current_kernels() { return *cpu_device().kernels; }
+
+const std::vector<Device*>& devices() {
+  static const std::vector<Device*> list = {&cpu_device()};
+  return list;
+}
+
+Device& find_device(const std::string& name) {
+  std::string names;
+  for (Device* device : devices()) {
+    if (name == device->name) return *device;
+    names += std::string(names.empty() ? "" : ", ") + device->name;
+  }
+  const bool cuda = name.rfind("cuda", 0) == 0;
+  throw DeviceError(message("device is '", name, "'; this machine and build have: ", names,
+                            cuda ? "; deltarule was built without CUDA" : ""));
+}
+
+}  // namespace deltarule
