@@ -1,0 +1,159 @@
+"""Samples (features and labels, row by row) and Dataset (a training and a test part of them)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .checks import Array, check_shapes
+
+
+def random_order(count: int, seed: int) -> npt.NDArray[np.int64]:
+    """Permutation of ``count`` numbers, the same for a seed in every NumPy.
+
+    Raw Philox words are sorted because NumPy (NEP 19) keeps these fixed, but not ``Generator.permutation``.
+    """
+    if seed < 0:
+        raise ValueError(f"seed is {seed}; wanted 0 or more")
+    return np.argsort(np.random.Philox(seed).random_raw(count), kind="stable")
+
+
+def choose_part(y: Array, fraction: float, seed: int, stratify: bool) -> npt.NDArray[np.bool_]:
+    """Choose round(n * fraction) of n samples at random; y[n] -> mask[n].
+
+    Stratified, class c with n_c samples gives n_c * part / n, rounded down; the places that are left go to
+    the classes with the largest remainders, so no class is more than one sample away from its share.
+    """
+    n = len(y)
+    part = int(n * fraction + 0.5)
+    if not 0 < fraction < 1 or not 0 < part < n:
+        raise ValueError(
+            f"Samples.split: fraction is {fraction} of {n} samples; "
+            "wanted between 0 and 1, with a sample or more on both sides"
+        )
+    order = random_order(n, seed)
+    chosen = np.zeros(n, dtype=bool)
+    if not stratify or y.dtype.kind == "f":
+        chosen[order[:part]] = True
+        return chosen
+    _, label, count = np.unique(y, return_inverse=True, return_counts=True)
+    quota, remainder = np.divmod(count * part, n)
+    # Equal remainders are drawn by lot: else a tie would favour the first classes for every seed.
+    lot = random_order(len(count), seed + 1)
+    quota[np.lexsort((lot, -remainder))[: part - quota.sum()]] += 1
+    for c, size in enumerate(quota):
+        chosen[order[label[order] == c][:size]] = True
+    return chosen
+
+
+@dataclass(frozen=True, eq=False)
+class Samples:
+    """Features with their labels or targets.
+
+    Attributes
+    ----------
+    x : array [n, d]
+        Features, uint8, float32 or float64. Images are rows; uint8 stays uint8.
+    y : array [n] or [n, k]
+        int64 class labels, or float32 / float64 targets.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If dtypes, dimension counts or lengths do not fit. Values are read by `check_samples` only.
+
+    Examples
+    --------
+    >>> samples = Samples(np.zeros((10, 3)), np.arange(10) % 2)
+    >>> rest, part = samples.split(0.2, seed=0)
+    >>> len(rest), len(part), part.y.tolist()
+    (8, 2, [0, 1])
+    """
+
+    x: Array
+    y: Array
+
+    def __post_init__(self) -> None:
+        check_shapes(self.x, self.y, "Samples")
+        if self.y.dtype.kind != "f" and self.y.dtype != np.int64:
+            raise TypeError(f"Samples: y is {self.y.dtype.name}; wanted int64 labels or float targets")
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def take(self, index: Any) -> Samples:
+        """The samples at ``index``: integers [m], a mask [n] or a slice."""
+        return Samples(self.x[index], self.y[index])
+
+    def split(self, fraction: float, seed: int, stratify: bool = True) -> tuple[Samples, Samples]:
+        """Split at random into ``(rest, part)``; both keep the original order of their samples.
+
+        Parameters
+        ----------
+        fraction : float
+            Share of the part, above 0 and below 1; it gets round(n * fraction) samples.
+        seed : int
+            The same seed gives the same split.
+        stratify : bool
+            Give the part its share of every class, to within one sample. Targets have no classes: no effect.
+
+        Raises
+        ------
+        ValueError
+            If the fraction is not between 0 and 1, or leaves one side empty.
+        """
+        chosen = choose_part(self.y, fraction, seed, stratify)
+        return self.take(~chosen), self.take(chosen)
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """A data set with its test part held out.
+
+    Attributes
+    ----------
+    name : str
+    train, test : Samples
+    classes : tuple of str, or None
+        Name of every label; None for regression.
+    image_shape : (height, width), or None
+        Set where a row of x is a grey image.
+    """
+
+    name: str
+    train: Samples
+    test: Samples
+    classes: tuple[str, ...] | None = None
+    image_shape: tuple[int, int] | None = None
+
+    def __post_init__(self) -> None:
+        if self.train.x.shape[1] != self.test.x.shape[1]:
+            raise ValueError(
+                f"Dataset {self.name}: train has {self.train.x.shape[1]} features, "
+                f"test has {self.test.x.shape[1]}; wanted equal counts"
+            )
+        if self.train.y.shape[1:] != self.test.y.shape[1:]:
+            raise ValueError(
+                f"Dataset {self.name}: y of train is [n, *{self.train.y.shape[1:]}], "
+                f"of test [n, *{self.test.y.shape[1:]}]; wanted the same"
+            )
+        if self.image_shape is not None and self.image_shape[0] * self.image_shape[1] != self.inputs:
+            raise ValueError(
+                f"Dataset {self.name}: image_shape is {self.image_shape} for {self.inputs} features; "
+                "height * width must equal them"
+            )
+
+    @property
+    def inputs(self) -> int:
+        """Features of a sample, d."""
+        return int(self.train.x.shape[1])
+
+    @property
+    def outputs(self) -> int:
+        """Outputs a net needs: one per class, or one per target."""
+        if self.train.y.ndim == 2:
+            return int(self.train.y.shape[1])
+        return len(self.classes) if self.classes is not None else int(self.train.y.max()) + 1
