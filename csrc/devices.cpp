@@ -2,6 +2,7 @@
 #include <new>
 
 #include "base/check.h"
+#include "base/parallel.h"
 #include "cpu/features.h"
 #include "cpu/tables.h"
 #include "device.h"
@@ -26,8 +27,10 @@ const Kernels* find_isa(const std::string& name, const char* from) {
   throw ValueError(message(from, " is '", name, "'; choose one of: ", choices(true)));
 }
 
-// The best supported one, or what DELTARULE_ISA forces.
+// The best supported one, or what DELTARULE_ISA forces. A wrong setting of the environment throws here, at the first
+// use of the device, and not in a kernel.
 const Kernels* initial_isa() {
+  num_threads();
   const char* forced = std::getenv("DELTARULE_ISA");
   if (forced != nullptr && *forced != '\0') return find_isa(forced, "DELTARULE_ISA");
   for (const Isa& isa : isas())

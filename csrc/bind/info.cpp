@@ -1,0 +1,65 @@
+// What the library is and runs on: versions, devices, instruction sets, threads, the lists of names.
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include "base/parallel.h"
+#include "device.h"
+
+namespace py = pybind11;
+
+namespace deltarule {
+namespace {
+
+template <class Table>
+std::vector<std::string> names(const Table& table) {
+  std::vector<std::string> list;
+  for (const auto& entry : table) {
+    if constexpr (requires { entry.name; }) list.emplace_back(entry.name);
+    else list.emplace_back(entry);
+  }
+  return list;
+}
+
+py::list isa_list() {
+  py::list list;
+  for (const Isa& isa : isas()) {
+    py::dict entry;
+    entry["name"] = isa.kernels->name;
+    entry["needs"] = isa.kernels->needs;
+    entry["supported"] = isa.supported;
+    list.append(entry);
+  }
+  return list;
+}
+
+std::vector<std::string> device_names() {
+  std::vector<std::string> list;
+  for (const Device* device : devices()) list.emplace_back(device->name);
+  return list;
+}
+
+}  // namespace
+
+void bind_info(py::module_& m) {
+  m.attr("__version__") = DELTARULE_VERSION;
+  m.def("activations", [] { return names(kActivations); });
+  m.def("default_slope", [] {
+    py::dict slopes;
+    for (const ActivationInfo& activation : kActivations) slopes[activation.name] = activation.default_slope;
+    return slopes;
+  });
+  m.def("losses", [] { return names(kLosses); });
+  m.def("optimizers", [] { return names(kOptimizers); });
+  m.def("unary_ops", [] { return names(kUnary); });
+  m.def("binary_ops", [] { return names(kBinary); });
+  m.def("reductions", [] { return names(kReductions); });
+  m.def("isas", isa_list);
+  m.def("isa", [] { return std::string(current_kernels().name); });
+  m.def("set_isa", &set_isa, py::arg("name"));
+  m.def("devices", device_names);
+  m.def("set_num_threads", &set_num_threads, py::arg("n"));
+  m.def("num_threads", &num_threads);
+  m.def("available_cores", &available_cores);
+}
+
+}  // namespace deltarule

@@ -1,0 +1,26 @@
+// The extension module: a table of contents.
+#include <pybind11/pybind11.h>
+
+#include "base/check.h"
+
+namespace deltarule {
+void bind_info(pybind11::module_& m);
+}  // namespace deltarule
+
+PYBIND11_MODULE(_core, m) {
+  using namespace deltarule;
+  m.doc() = "Kernels, arrays and the network engine of deltarule.";
+
+  pybind11::register_exception<DeviceError>(m, "DeviceError", PyExc_RuntimeError);
+  pybind11::register_local_exception_translator([](std::exception_ptr error) {
+    try {
+      if (error) std::rethrow_exception(error);
+    } catch (const ValueError& e) {
+      pybind11::set_error(PyExc_ValueError, e.what());
+    } catch (const TypeError& e) {
+      pybind11::set_error(PyExc_TypeError, e.what());
+    }
+  });
+
+  bind_info(m);
+}
