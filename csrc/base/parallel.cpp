@@ -31,9 +31,10 @@ inline void relax() {
 #endif
 }
 
-// One job at a time. `epoch` counts jobs; workers compare it with the last one they saw. `active` counts workers that
-// may still touch the job: the caller waits for it to fall to 0 before it returns, so the job's fields are never
-// rewritten under a worker.
+// One job at a time. `epoch` counts jobs; workers compare it with the last one they saw. `gate` counts the workers inside
+// the job and has a bit that says closed: a worker enters only an open job, and the caller closes it when no task is
+// left and waits for those inside alone. So a worker that sleeps or was not scheduled holds nobody up, and the job's
+// fields are never rewritten under one.
 class Pool {
  public:
   explicit Pool(int workers) {
@@ -57,20 +58,23 @@ class Pool {
     context_ = context;
     tasks_ = tasks;
     next_.store(0, std::memory_order_relaxed);
-    active_.store(workers(), std::memory_order_relaxed);
+    gate_.fetch_and(~kClosed, std::memory_order_release);
     {
       std::lock_guard lock(mutex_);  // pairs with the check before sleeping: no wake-up is lost
       epoch_.fetch_add(1, std::memory_order_release);
     }
     if (sleeping_.load(std::memory_order_acquire) > 0) wake_.notify_all();
     drain();
-    for (int spin = 0; active_.load(std::memory_order_acquire) > 0; ++spin) {
+    gate_.fetch_or(kClosed, std::memory_order_acq_rel);
+    for (int spin = 0; gate_.load(std::memory_order_acquire) != kClosed; ++spin) {
       if (spin < kSpins) relax();
       else std::this_thread::yield();
     }
   }
 
  private:
+  static constexpr uint32_t kClosed = 1u << 31;
+
   void drain() {
     for (;;) {
       const int64_t index = next_.fetch_add(1, std::memory_order_relaxed);
@@ -87,7 +91,7 @@ class Pool {
   int64_t tasks_ = 0;
   alignas(64) std::atomic<int64_t> next_{0};
   alignas(64) std::atomic<uint64_t> epoch_{0};
-  alignas(64) std::atomic<int> active_{0};
+  alignas(64) std::atomic<uint32_t> gate_{kClosed};
   std::atomic<int> sleeping_{0};
   bool stop_ = false;
   std::mutex mutex_;
@@ -109,8 +113,8 @@ void Pool::work() {
     }
     seen = epoch_.load(std::memory_order_acquire);
     if (stop_) return;
-    drain();
-    active_.fetch_sub(1, std::memory_order_acq_rel);
+    if ((gate_.fetch_add(1, std::memory_order_acq_rel) & kClosed) == 0) drain();
+    gate_.fetch_sub(1, std::memory_order_acq_rel);
   }
 }
 
