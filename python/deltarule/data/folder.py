@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
-
 from .checks import Array
 from .idx import read_idx
 
@@ -75,8 +73,6 @@ def read_pair(images: Path, labels: Path) -> tuple[Array, Array]:
         )
     if y.ndim != 1:
         raise ValueError(f"load: {labels} has {y.ndim} dimensions; wanted 1, [samples]")
-    if not np.issubdtype(y.dtype, np.integer):
-        raise ValueError(f"load: {labels} holds {y.dtype} labels; wanted integers")
     if len(x) != len(y):
         raise ValueError(
             f"load: {images} has {len(x)} images, {labels} has {len(y)} labels; the counts must be equal"

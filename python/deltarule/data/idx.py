@@ -96,8 +96,8 @@ def parse_idx(stream: io.BufferedIOBase, path: Path) -> Array:
 def write_idx(path: str | os.PathLike[str], array: npt.ArrayLike) -> None:
     """Write an array as IDX, compressed if the name ends in ``.gz``; the same array gives the same bytes.
 
-    The file is written beside its place under a temporary name, synchronised, then renamed: after an error or a
-    crash ``path`` holds its old content or the new one, never a part.
+    The file is written beside its place under a temporary name, synchronised, then renamed: after an error or
+    a crash ``path`` holds its old content or the new one, never a part.
 
     Raises
     ------

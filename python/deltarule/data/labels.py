@@ -37,7 +37,7 @@ class LabelCode:
         raw = as_column(raw)
         if raw.ndim != 1:
             raise ValueError(f"{name} has shape {raw.shape}; wanted one label per sample")
-        if (raw.dtype.kind == "U") != (self.values.dtype.kind == "U"):
+        if raw.dtype.kind not in "iufbU" or (raw.dtype.kind == "U") != (self.values.dtype.kind == "U"):
             raise ValueError(
                 f"{name} holds {raw.dtype} labels; the classes are {shorten(list(self.classes or ()))}"
             )
@@ -68,8 +68,8 @@ def fit_labels(raw: Array, name: str, regression: bool | None = None) -> LabelCo
     """Decide from training labels raw[n] or [n, k] what they are.
 
     Text is classes. Numbers are classes if all of them are whole, else targets (scikit-learn's rule);
-    ``regression`` True or False decides instead. Several columns are targets. Classes are the distinct values,
-    sorted.
+    ``regression`` True or False decides instead. Several columns are targets. Classes are the distinct
+    values, sorted.
 
     Raises
     ------
@@ -94,7 +94,7 @@ def fit_labels(raw: Array, name: str, regression: bool | None = None) -> LabelCo
     if regression or raw.ndim == 2 or not whole:
         if raw.dtype.kind == "U":
             raise ValueError(
-                f"{name} holds text, such as {raw.flat[0]!r}; wanted numbers, as regression targets"
+                f"{name} holds text, such as {str(raw.flat[0])!r}; wanted numbers, as regression targets"
             )
         return LabelCode(None, None)
     values = np.unique(raw)

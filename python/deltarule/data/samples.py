@@ -28,8 +28,8 @@ def choose_part(y: Array, fraction: float, seed: int, stratify: bool) -> npt.NDA
     the classes with the largest remainders, so no class is more than one sample away from its share.
     """
     n = len(y)
-    part = int(n * fraction + 0.5)
-    if not 0 < fraction < 1 or not 0 < part < n:
+    part = int(n * fraction + 0.5) if 0 < fraction < 1 else 0
+    if not 0 < part < n:
         raise ValueError(
             f"Samples.split: fraction is {fraction} of {n} samples; "
             "wanted between 0 and 1, with a sample or more on both sides"

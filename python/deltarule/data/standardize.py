@@ -16,12 +16,14 @@ BLOCK_ROWS = 1024
 def mean_and_deviation(x: Array) -> tuple[Array, Array]:
     """x[n,d] -> mean[d] and standard deviation[d] in float64; two passes, so that no digits cancel."""
     blocks = [x[i : i + BLOCK_ROWS] for i in range(0, len(x), BLOCK_ROWS)]
-    mean = sum(b.sum(axis=0, dtype=np.float64) for b in blocks) / len(x)
-    square = np.zeros(x.shape[1])
-    for b in blocks:
-        d = b - mean
-        square += np.einsum("nd,nd->d", d, d)
-    return mean, np.sqrt(square / len(x))
+    # Overflow to infinity is not hidden: fit refuses such a mean or deviation.
+    with np.errstate(over="ignore", invalid="ignore"):
+        mean = sum(b.sum(axis=0, dtype=np.float64) for b in blocks) / len(x)
+        square = np.zeros(x.shape[1])
+        for b in blocks:
+            d = b - mean
+            square += np.einsum("nd,nd->d", d, d)
+        return mean, np.sqrt(square / len(x))
 
 
 @dataclass(frozen=True, eq=False)

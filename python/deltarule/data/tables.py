@@ -22,12 +22,12 @@ LABEL_NAMES = ("label", "target", "class", "y")
 
 def load_npz(path: Path, regression: bool | None, test_fraction: float, seed: int) -> Dataset:
     """Arrays x, y, and optionally x_test, y_test, classes (names: y then holds class numbers)."""
-    arrays = read_npz(path)
+    arrays = read_npz(path, ("x", "y", "x_test", "y_test", "classes"))
     given = arrays.keys()
-    if not {"x", "y"} <= given:
-        raise ValueError(f"load: {path} holds {', '.join(sorted(given)) or 'no arrays'}; wanted x and y")
     if ("x_test" in given) != ("y_test" in given):
         raise ValueError(f"load: {path} holds only one of x_test and y_test; wanted both or none")
+    if regression and "classes" in given:
+        raise ValueError(f"load: {path} holds classes, but regression is True; wanted one or the other")
     code = named_classes(arrays["classes"], arrays["y"], path) if "classes" in given else None
     parts: list[Samples] = []
     image_shape = None
@@ -61,25 +61,37 @@ def named_classes(names: Array, y: Array, path: Path) -> LabelCode:
     return LabelCode(None, code.classes) if y.ndim == 2 and y.shape[1] > 1 else code
 
 
-def read_npz(path: Path) -> dict[str, Array]:
-    """All arrays of a .npz; object arrays (pickles) are refused, because reading one can run any code."""
+def read_npz(path: Path, names: tuple[str, ...]) -> dict[str, Array]:
+    """Those of the named arrays that a .npz holds, x and y for certain.
+
+    Object arrays are refused: they are pickles, and reading one can run any code.
+    """
     try:
+        # Anything that is no zip file would be taken by numpy.load for a .npy or a pickle.
+        with zipfile.ZipFile(path):
+            pass
         with np.load(path, allow_pickle=False) as file:
-            arrays = {}
-            for key in file.files:
-                try:
-                    arrays[key] = file[key]
-                except ValueError as error:
-                    if "allow_pickle" not in str(error):
-                        raise
-                    raise ValueError(
-                        f"load: {path}: {key} is a pickled object array; wanted plain numbers or text"
-                    ) from error
-            return arrays
-    except (zipfile.BadZipFile, zlib.error, EOFError, AttributeError, TypeError) as error:
+            if not {"x", "y"} <= set(file.files):
+                raise ValueError(
+                    f"load: {path} holds {shorten(sorted(file.files)) or 'nothing'}; wanted x and y"
+                )
+            return {name: read_member(file, name, path) for name in names if name in file.files}
+    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
         raise ValueError(
             f"load: {path} is truncated or no .npz file ({error}); wanted one of numpy.savez"
         ) from error
+
+
+def read_member(file: Any, name: str, path: Path) -> Array:
+    """One array of an open .npz."""
+    try:
+        array = file[name]
+    except ValueError as error:
+        problem = "is a pickled object array" if "allow_pickle" in str(error) else f"is damaged ({error})"
+        raise ValueError(f"load: {path}: {name} {problem}; wanted plain numbers or text") from error
+    if not isinstance(array, np.ndarray):  # numpy hands out the bytes of a member that is no .npy
+        raise ValueError(f"load: {path}: {name} is no array; wanted plain numbers or text")
+    return array
 
 
 def load_csv(
@@ -163,7 +175,10 @@ def is_number(cell: str) -> bool:
 def has_header(head: list[list[str]], label: str | int | None) -> bool:
     """Whether the first row is a header: names the label, has a name over a number, or has no number."""
     first = head[0]
-    if label in first or any(cell.lower() in LABEL_NAMES[:3] for cell in first):
+    # A label that is a number is an index, as in label_column, and may well stand among the data.
+    if (isinstance(label, str) and not is_number(label) and label in first) or any(
+        cell.lower() in LABEL_NAMES[:3] for cell in first
+    ):
         return True
     if len(head) > 1 and any(not is_number(a) and is_number(b) for a, b in zip(first, head[1], strict=False)):
         return True

@@ -1,0 +1,30 @@
+"""What several test files share."""
+
+import os
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture
+def one_line():
+    """pytest.raises for a user's mistake: the message matches and is one line."""
+
+    @contextmanager
+    def expect(error, match):
+        with pytest.raises(error, match=match) as caught:
+            yield
+        assert "\n" not in str(caught.value)
+
+    return expect
+
+
+@pytest.fixture(scope="session")
+def mnist():
+    """Folder of the four original MNIST files; skips where there is none."""
+    default = Path(__file__).resolve().parents[2] / "shared" / "data" / "mnist"
+    folder = Path(os.environ.get("DELTARULE_MNIST") or default)
+    if not (folder / "train-images-idx3-ubyte.gz").is_file():
+        pytest.skip(f"no MNIST in {folder}; set DELTARULE_MNIST")
+    return folder
