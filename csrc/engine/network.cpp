@@ -1,0 +1,212 @@
+// Network: the training step, evaluation, gradients.
+#include "engine/network.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace deltarule {
+
+StepsResult Network::train_steps(const Array& x, const Array& y, const std::optional<Array>& order, int64_t batch_size,
+                                 const OptimizerSettings& optimizer, const std::optional<Array>& sample_weight,
+                                 bool norms, bool validated) {
+  const char* op = "train_steps";
+  std::lock_guard lock(mutex_);
+  require_trainable(op);
+  optimizer.validate(op);
+  const Samples samples(spec(op, validated), x, y, sample_weight);
+  const Array indices = order ? checked_order(op, *order, samples.rows()) : Array();
+  const int64_t n = order ? indices.size() : samples.rows();
+  check<ValueError>(batch_size >= 1 && batch_size <= n, op, ": batch_size is ", batch_size, "; wanted 1 to ", n,
+                    ", the number of samples");
+
+  const Keep keep = optimizer.clip_norm > 0.0 ? Keep::all : optimizer.fits_epilogue() ? Keep::none : Keep::one;
+  reserve(batch_size);
+  reserve_slots(optimizer.slots());
+  reserve_gradients(norms ? std::max(keep, Keep::one) : keep);
+
+  const int64_t steps = (n + batch_size - 1) / batch_size;
+  StepsResult result;
+  result.losses = Array::empty({steps}, DType::float64, device_);
+  result.weight = Array::empty({steps}, DType::float64, device_);
+  for (int64_t i = 0; i < steps; ++i) {
+    const int64_t start = i * batch_size;
+    const Minibatch batch = minibatch(samples, indices, start, std::min(batch_size, n - start));
+    const bool with_norms = norms && i == steps - 1;
+    const LossValue loss = train_step(batch, optimizer, with_norms ? std::max(keep, Keep::one) : keep,
+                                      with_norms ? &result.norms : nullptr);
+    result.losses.as<double>()[i] = loss.value;
+    result.weight.as<double>()[i] = batch.weight_sum;
+    result.errors += loss.errors;
+    if (!std::isfinite(loss.value)) {
+      result.finite = false;
+      result.losses = result.losses.sliced(0, 0, i + 1, 1);
+      result.weight = result.weight.sliced(0, 0, i + 1, 1);
+      break;
+    }
+  }
+  return result;
+}
+
+// Forward, loss, and from the top down: dx by the weights as they are, then the weights' update.
+Network::LossValue Network::train_step(const Minibatch& batch, const OptimizerSettings& optimizer, Keep keep,
+                                       std::vector<double>* norms) {
+  const Pass pass = pass_of(batch.rows, true);
+  const void* y = forward(pass, batch.x);
+  const double scale = batch.weight_sum > 0.0 ? 1.0 / batch.weight_sum : 0.0;
+  const LossValue loss = loss_of(pass, batch, y, scale, dy_[0].data());
+  if (!std::isfinite(loss.value)) return loss;
+
+  ++step_;
+  if (slot_count_ == 2) ++*slot_updates_.as<int64_t>();
+  const Descent descent{optimizer.lr, optimizer.momentum, optimizer.weight_decay,
+                        optimizer.kind == Optimizer::nesterov};
+  Gradient gradient{dy_[0].data(), false};
+  for (size_t l = layers_.size(); l-- > lowest_;) {
+    void* dx = gradient.data == dy_[0].data() ? dy_[1].data() : dy_[0].data();
+    gradient = backward_through(l, pass, gradient, l > lowest_ ? dx : nullptr);
+    Layer& layer = *layers_[l];
+    if (layer.weight() == nullptr) continue;
+    if (keep == Keep::none) layer.descend(pass, descent);
+    else layer.weight_gradient(pass);
+    if (norms) norms->insert(norms->begin(), norm(layer.weight()->gradient));
+    if (keep == Keep::one) update(layer.weight(), optimizer, 1.0);
+    if (keep != Keep::all && layer.bias()) update(layer.bias(), optimizer, 1.0);
+  }
+  if (keep == Keep::all) {
+    double squares = 0.0;
+    for (const Parameter* parameter : parameters_) squares += std::pow(norm(parameter->gradient), 2);
+    const double clip = optimizer.clip_norm, whole = std::sqrt(squares);
+    for (Parameter* parameter : parameters_) update(parameter, optimizer, whole > clip ? clip / whole : 1.0);
+  }
+  return loss;
+}
+
+Pass Network::pass_of(int64_t rows, bool training) const {
+  return {*device_.kernels, dtype_, precision_, rows, training, seed_, step_};
+}
+
+// x[B,I] -> outputs of the last layer [B,O]
+const void* Network::forward(const Pass& pass, const void* x) {
+  for (const auto& layer : layers_) x = layer->forward(pass, x);
+  return x;
+}
+
+// y[B,O] -> scale * sum_i w_i l(y_i, t_i), its gradient dy[B,O] unless null, and the wrong rows
+Network::LossValue Network::loss_of(const Pass& pass, const Minibatch& batch, const void* y, double scale,
+                                    void* dy) const {
+  LossValue result{0.0, 0};
+  pass.kernels.loss({loss_, dtype_, batch.rows, outputs(), y, batch.labels, batch.targets, batch.weights, scale, dy,
+                     &result.value, &result.errors});
+  return result;
+}
+
+Gradient Network::backward_through(size_t layer, const Pass& pass, Gradient dy, void* dx) {
+  return layers_[layer]->backward(pass, dy, dx, layer > 0 ? layers_[layer - 1]->fusion() : std::nullopt);
+}
+
+void Network::update(Parameter* parameter, const OptimizerSettings& o, double gradient_scale) const {
+  device_.kernels->step({o.kind, dtype_, parameter->value.size(), parameter->value.data(), parameter->gradient.data(),
+                         parameter->m.data(), parameter->v.data(), o.lr, o.momentum, o.beta1, o.beta2, o.eps,
+                         parameter->decays ? o.weight_decay : 0.0, gradient_scale, *slot_updates_.as<int64_t>()});
+}
+
+double Network::norm(const Array& gradient) const {
+  alignas(8) char squares[8];
+  device_.kernels->reduce({Reduction::sum_squares, dtype_, 1, gradient.size(), 1, gradient.data(), squares});
+  return std::sqrt(dtype_ == DType::float32 ? *reinterpret_cast<float*>(squares) : *reinterpret_cast<double*>(squares));
+}
+
+SampleSpec Network::spec(const char* op, bool validated) const { return {op, inputs_, outputs(), dtype_, validated}; }
+
+Minibatch Network::minibatch(const Samples& samples, const Array& order, int64_t start, int64_t rows) {
+  return buffer_.cut(samples, order, start, rows, dtype_, shift_, scale_);
+}
+
+std::pair<double, int64_t> Network::evaluate(const Array& x, const Array& y, int64_t batch_size,
+                                             const std::optional<Array>& sample_weight, bool validated) {
+  const char* op = "evaluate";
+  std::lock_guard lock(mutex_);
+  require_trainable(op);
+  const Samples samples(spec(op, validated), x, y, sample_weight);
+  check<ValueError>(samples.rows() >= 1, op, ": x has no rows");
+  check<ValueError>(batch_size >= 1, op, ": batch_size is ", batch_size, "; wanted at least 1");
+  batch_size = std::min(batch_size, samples.rows());
+  reserve(batch_size);
+
+  double weighted = 0.0, weight = 0.0;
+  int64_t errors = 0;
+  for (int64_t start = 0; start < samples.rows(); start += batch_size) {
+    const Minibatch batch = minibatch(samples, Array(), start, std::min(batch_size, samples.rows() - start));
+    const Pass pass = pass_of(batch.rows, false);
+    const LossValue loss = loss_of(pass, batch, forward(pass, batch.x), 1.0, nullptr);
+    weighted += loss.value;
+    weight += batch.weight_sum;
+    errors += loss.errors;
+  }
+  return {weight > 0.0 ? weighted / weight : 0.0, errors};
+}
+
+// x[N,I] -> [N,O]
+Array Network::outputs_of(const Array& x, int64_t batch_size, bool validated) {
+  const char* op = "outputs";
+  std::lock_guard lock(mutex_);
+  require_trainable(op);
+  const Samples samples(spec(op, validated), x, std::nullopt, std::nullopt);
+  check<ValueError>(batch_size >= 1, op, ": batch_size is ", batch_size, "; wanted at least 1");
+  batch_size = std::min(batch_size, samples.rows());
+  reserve(batch_size);
+
+  const Array result = Array::empty({samples.rows(), outputs()}, dtype_, device_);
+  for (int64_t start = 0; start < samples.rows(); start += batch_size) {
+    const Minibatch batch = minibatch(samples, Array(), start, std::min(batch_size, samples.rows() - start));
+    const void* y = forward(pass_of(batch.rows, false), batch.x);
+    const Array rows = result.sliced(0, start, batch.rows, 1);
+    assign(op, rows,
+           Array::wrap(const_cast<void*>(y), rows.shape(), contiguous_strides(rows.shape()), dtype_, device_, nullptr,
+                       false));
+  }
+  return result;
+}
+
+// The whole of x as one minibatch, without dropout; nothing is updated.
+Gradients Network::gradients(const Array& x, const Array& y, const std::optional<Array>& sample_weight) {
+  const char* op = "gradients";
+  std::lock_guard lock(mutex_);
+  require_trainable(op);
+  const Samples samples(spec(op, false), x, y, sample_weight);
+  check<ValueError>(samples.rows() >= 1, op, ": x has no rows");
+  reserve(samples.rows());
+  reserve_gradients(Keep::all);
+
+  const Minibatch batch = minibatch(samples, Array(), 0, samples.rows());
+  const Pass pass = pass_of(batch.rows, false);
+  const void* outputs = forward(pass, batch.x);
+  const double scale = batch.weight_sum > 0.0 ? 1.0 / batch.weight_sum : 0.0;
+  Gradients result{loss_of(pass, batch, outputs, scale, dy_[0].data()).value, {}, {}};
+  result.dx = Array::empty({batch.rows, inputs_}, dtype_, device_);
+
+  Gradient gradient{dy_[0].data(), false};
+  for (size_t l = layers_.size(); l-- > lowest_;) {
+    void* dx = gradient.data == dy_[0].data() ? dy_[1].data() : dy_[0].data();
+    gradient = backward_through(l, pass, gradient, l > lowest_ ? dx : result.dx.data());
+    layers_[l]->weight_gradient(pass);
+  }
+  if (scale_.data()) {  // by the chain rule: the layers saw (x - shift) * scale
+    pass.kernels.binary({Binary::multiply,
+                         dtype_,
+                         2,
+                         {batch.rows, inputs_},
+                         result.dx.data(),
+                         {inputs_, 1},
+                         scale_.data(),
+                         {0, 1},
+                         result.dx.data(),
+                         {inputs_, 1}});
+  }
+  // The caller gets the memory itself; a training that wants gradients whole takes new.
+  for (Parameter* parameter : parameters_) result.parameters.push_back(std::exchange(parameter->gradient, Array()));
+  kept_ = Keep::none;
+  return result;
+}
+
+}  // namespace deltarule

@@ -1,0 +1,123 @@
+// Network: a stack of layers, a loss, and everything training keeps between steps.
+//
+// Memory   weights, the optimiser's slots, activations and two gradients of the largest minibatch seen, and, for
+//          optimisers that need it whole, a weight gradient. Planned at the start of a call; a step allocates nothing.
+// Threads  calls on one network from several threads take turns.
+// Files    network.cpp computes, network_state.cpp keeps.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "engine/layer.h"
+#include "engine/optimizer.h"
+#include "engine/samples.h"
+
+namespace deltarule {
+
+struct StepsResult {
+  Array losses;  // [steps] float64; the last one is not finite if that stopped the call
+  Array weight;  // [steps] float64, sum of the sample weights of each minibatch
+  int64_t errors = 0;
+  bool finite = true;
+  std::vector<double> norms;  // per layer with weights, where asked for and finite
+};
+
+struct Gradients {
+  double loss;
+  std::vector<Array> parameters;
+  Array dx;
+};
+
+class Network {
+ public:
+  Network(int64_t inputs, const std::string& loss, const std::string& dtype, const std::string& precision,
+          const std::string& device, uint64_t seed);
+
+  void add_dense(int64_t units, const std::string& activation, double slope, bool bias);
+  void add_dropout(double rate);
+
+  int64_t inputs() const { return inputs_; }
+  int64_t outputs() const { return layers_.empty() ? inputs_ : layers_.back()->outputs(); }
+  const char* loss() const { return kLosses[static_cast<int>(loss_)]; }
+  const char* dtype() const { return name_of(dtype_); }
+  const char* precision() const { return kPrecisions[static_cast<int>(precision_)]; }
+  const char* device() const { return device_.name; }
+  uint64_t seed() const { return seed_; }
+
+  // Number of updates made: names dropout's masks and is Adam's t (unless set_slots gave another).
+  int64_t step() const { return step_; }
+  void set_step(int64_t step);
+
+  // Weights [I,O] and biases [O] in layer order; views.
+  std::vector<Array> parameters() const;
+  // "m.0", "v.0", ... (index as in parameters()), and "t" [1] int64, Adam's number of updates. Views.
+  std::map<std::string, Array> slots() const;
+  void set_slots(const std::map<std::string, Array>& slots);
+
+  // x -> (x - shift) * scale, [I] each, before the first layer.
+  void set_input_transform(const std::optional<Array>& shift, const std::optional<Array>& scale);
+
+  StepsResult train_steps(const Array& x, const Array& y, const std::optional<Array>& order, int64_t batch_size,
+                          const OptimizerSettings& optimizer, const std::optional<Array>& sample_weight, bool norms,
+                          bool validated);
+  std::pair<double, int64_t> evaluate(const Array& x, const Array& y, int64_t batch_size,
+                                      const std::optional<Array>& sample_weight, bool validated);
+  Array outputs_of(const Array& x, int64_t batch_size, bool validated);
+  Gradients gradients(const Array& x, const Array& y, const std::optional<Array>& sample_weight);
+
+ private:
+  // How much of the weight gradients is kept: nothing (gemm updates in place), one layer's at a time, or all.
+  enum class Keep { none, one, all };
+
+  struct LossValue {
+    double value;
+    int64_t errors;
+  };
+
+  Pass pass_of(int64_t rows, bool training) const;
+  const void* forward(const Pass& pass, const void* x);
+  LossValue loss_of(const Pass& pass, const Minibatch& batch, const void* y, double scale, void* dy) const;
+  LossValue train_step(const Minibatch& batch, const OptimizerSettings& optimizer, Keep keep,
+                       std::vector<double>* norms);
+  Gradient backward_through(size_t layer, const Pass& pass, Gradient dy, void* dx);
+  void update(Parameter* parameter, const OptimizerSettings& optimizer, double gradient_scale) const;
+  double norm(const Array& gradient) const;
+
+  SampleSpec spec(const char* op, bool validated) const;
+  Minibatch minibatch(const Samples& samples, const Array& order, int64_t start, int64_t rows);
+  void require_trainable(const char* op) const;
+  void add(std::unique_ptr<Layer> layer);
+  void reserve(int64_t rows);
+  void reserve_gradients(Keep keep);
+  void reserve_slots(int count);
+
+  mutable std::mutex mutex_;
+  int64_t inputs_;
+  Loss loss_;
+  DType dtype_;
+  Precision precision_;
+  Device& device_;
+  uint64_t seed_;
+
+  std::vector<std::unique_ptr<Layer>> layers_;
+  std::vector<Parameter*> parameters_;
+  size_t lowest_ = 0;  // index of the first layer with weights: no training gradient is wanted below it
+  Array shift_, scale_;
+
+  int64_t step_ = 0;
+  int slot_count_ = -1;  // slots per parameter: 0, 1 (velocity), 2 (moments), or -1: no step has been made
+  Array slot_updates_;   // [1] int64: Adam's t
+
+  int64_t capacity_ = 0;  // rows the layers and dy_ have room for
+  Array dy_[2];           // gradients on their way down, in turns
+  Keep kept_ = Keep::none;
+  MinibatchBuffer buffer_;
+};
+
+}  // namespace deltarule

@@ -1,0 +1,61 @@
+// Samples: the x, y and weights of one call, checked once, in the form the kernels take; and minibatches cut from them.
+#pragma once
+
+#include <optional>
+
+#include "engine/array.h"
+
+namespace deltarule {
+
+// What a network wants of its data. `op` begins every message.
+struct SampleSpec {
+  const char* op;
+  int64_t inputs, outputs;
+  DType dtype;
+  bool validated;  // the values of these very arrays have been looked at before
+};
+
+class Samples {
+ public:
+  Samples(const SampleSpec& spec, const Array& x, const std::optional<Array>& y, const std::optional<Array>& weight);
+
+  int64_t rows() const { return x_.shape()[0]; }
+  const Array& x() const { return x_; }              // [N,I] uint8, float32 or float64; rows contiguous
+  const Array& labels() const { return labels_; }    // [N] int64, or empty (data() is null)
+  const Array& targets() const { return targets_; }  // [N,O] float32 or float64, or empty
+  const Array& weight() const { return weight_; }    // [N] float32 or float64, or empty
+
+ private:
+  void take_x(const SampleSpec& spec, const Array& x);
+  void take_y(const SampleSpec& spec, const Array& y);
+  void take_labels(const SampleSpec& spec, const Array& y);
+  void take_weight(const SampleSpec& spec, const Array& weight);
+
+  Array x_, labels_, targets_, weight_;
+};
+
+// [n] int64, contiguous, every entry in [0, rows).
+Array checked_order(const char* op, const Array& order, int64_t rows);
+
+// Rows of a minibatch in the network's dtype, contiguous; null for what there is not.
+struct Minibatch {
+  int64_t rows;
+  const void* x;          // [B,I]
+  const int64_t* labels;  // [B]
+  const void* targets;    // [B,O]
+  const void* weights;    // [B]
+  double weight_sum;      // B without weights
+};
+
+// Where minibatches are put together. Grows to the largest one; rows that are already as wanted are not copied.
+class MinibatchBuffer {
+ public:
+  // Rows order[start], order[start + 1], ...; without an order start, start + 1, ... x -> (x - shift) * scale.
+  Minibatch cut(const Samples& samples, const Array& order, int64_t start, int64_t rows, DType dtype,
+                const Array& shift, const Array& scale);
+
+ private:
+  Array x_, labels_, targets_, weights_;
+};
+
+}  // namespace deltarule

@@ -1,0 +1,18 @@
+// Which Philox stream of a network's seed serves what, so that no two uses draw the same numbers.
+//
+//   stream                   use
+//   0 .. 2^56 - 1            free: whatever a caller of fill_uniform, fill_normal or permutation names
+//   1<<56 | i                initial values of parameter i (its index in parameters())
+//   2<<56 | e                shuffle of epoch e
+//   3<<56 | l<<40 | t        dropout of layer l at step t           l < 2^16, t < 2^40
+#pragma once
+
+#include <cstdint>
+
+namespace deltarule {
+
+constexpr uint64_t init_stream(uint64_t parameter) { return uint64_t{1} << 56 | parameter; }
+constexpr uint64_t shuffle_stream(uint64_t epoch) { return uint64_t{2} << 56 | epoch; }
+constexpr uint64_t dropout_stream(uint64_t layer, uint64_t step) { return uint64_t{3} << 56 | layer << 40 | step; }
+
+}  // namespace deltarule
