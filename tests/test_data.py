@@ -87,7 +87,7 @@ def test_split_refuses_an_empty_side(fraction, n, one_line):
 
 
 def test_split_refuses_a_negative_seed(one_line):
-    with one_line(ValueError, r"^seed is -1; wanted 0 or more$"):
+    with one_line(ValueError, r"^Samples.split: seed is -1; wanted 0 or more$"):
         numbered_samples(np.zeros(9, dtype=np.int64)).split(0.5, -1)
 
 
@@ -160,7 +160,9 @@ def test_bad_datasets(one_line):
     good = Samples(X, Y)
     with one_line(ValueError, r"^Dataset d: train has 2 features, test has 1; wanted equal counts$"):
         Dataset("d", good, Samples(X[:, :1], Y))
-    with one_line(ValueError, r"^Dataset d: .*; wanted the same$"):
+    with one_line(
+        ValueError, r"^Dataset d: y has shape \(3,\) in train, \(3, 1\) in test; wanted labels in both, or"
+    ):
         Dataset("d", good, Samples(X, np.zeros((3, 1))))
     with one_line(
         ValueError, r"^Dataset d: image_shape is \(2, 2\) for 2 features; height \* width must equal them$"
@@ -261,6 +263,13 @@ def test_constant_beside_varying_features():
     s = Standardizer.fit(np.array([[5.0, 0.0, 1e6], [5.0, 4.0, 1e6 + 1e-3]]))
     assert s.shift.tolist() == [5, 2, 1e6]
     assert s.scale.tolist() == [1, 0.5, 1]
+
+
+def test_deviation_whose_inverse_float32_cannot_hold_gets_scale_1():
+    assert Standardizer.fit(np.array([[1e-40, 1e-37], [-1e-40, -1e-37]])).scale.tolist() == [
+        1,
+        np.float32(1e37),
+    ]
 
 
 def test_one_sample():

@@ -63,6 +63,10 @@ def test_csv_label_column_is_found_by_name(csv, name):
     assert labelled(d) == {1: "7", 2: "9", 3: "7", 4: "9"}
 
 
+def test_csv_byte_order_mark_is_not_part_of_a_name(csv):
+    assert data.load(csv("\ufefflabel,a\n7,1\n9,2\n7,3\n9,4\n"), test_fraction=0.5).classes == ("7", "9")
+
+
 def test_csv_named_column_and_all_text_columns(csv):
     assert labelled(data.load(csv("a,b\nu,1\nv,2\nu,3\n"), label="a", test_fraction=0.4)) == {
         1: "u",

@@ -148,8 +148,9 @@ def test_offline_with_an_empty_cache(mirrors, cache, one_line):
         server.stop()
     with one_line(
         OSError,
-        r"^load: cannot download train-images.* of mnist \(.*: no connection; .*: no connection\); get http"
-        rf"://.*train-images-idx3-ubyte.gz \(sha256 \w{{64}}\) elsewhere and put it into {cache / 'mnist'}, or",
+        r"^load: cannot download train-images.* of mnist \(.*: no connection; .*: no connection\); get"
+        rf" http://.*train-images-idx3-ubyte.gz \(sha256 \w{{64}}\) elsewhere "
+        rf"and put it into {cache / 'mnist'}, or pass data_dir$",
     ):
         data.load("mnist")
 
@@ -197,6 +198,11 @@ def test_registry():
         assert tuple(published.sha256) == datasets.IDX_FILES
         assert all(len(bytes.fromhex(digest)) == 32 for digest in published.sha256.values())
         assert all(m.startswith("http") and m.endswith("/") for m in published.mirrors)
+    assert [m.split("/")[2] for m in datasets.PUBLISHED["mnist"].mirrors] == [
+        "ossci-datasets.s3.amazonaws.com",
+        "storage.googleapis.com",
+        "raw.githubusercontent.com",
+    ]
 
 
 def test_digests_are_those_of_the_original_files(mnist):

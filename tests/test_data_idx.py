@@ -67,7 +67,10 @@ def test_gzip_is_told_by_content_and_has_no_time(tmp_path):
     array = np.arange(9, dtype=np.uint8)
     data.write_idx(tmp_path / "a.gz", array)
     data.write_idx(tmp_path / "b.gz", array)
-    assert (tmp_path / "a.gz").read_bytes() == (tmp_path / "b.gz").read_bytes()
+    content = (tmp_path / "a.gz").read_bytes()
+    assert content == (tmp_path / "b.gz").read_bytes()
+    assert content[:2] == b"\x1f\x8b"
+    assert content[4:8] == bytes(4)
     (tmp_path / "a.gz").rename(tmp_path / "no-suffix")
     assert data.read_idx(tmp_path / "no-suffix").tolist() == array.tolist()
 

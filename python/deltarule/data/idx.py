@@ -10,7 +10,6 @@ import gzip
 import io
 import math
 import os
-import secrets
 import struct
 import zlib
 from pathlib import Path
@@ -126,7 +125,7 @@ def write_idx(path: str | os.PathLike[str], array: npt.ArrayLike) -> None:
 
 def replace_file(path: Path, content: bytes) -> None:
     """Give ``path`` the new content in one step, seen whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    temporary = path.with_name(f".{path.name}.{os.urandom(4).hex()}.tmp")
     try:
         with open(temporary, "xb") as file:
             file.write(content)

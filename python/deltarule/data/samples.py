@@ -17,7 +17,7 @@ def random_order(count: int, seed: int) -> npt.NDArray[np.int64]:
     Raw Philox words are sorted because NumPy (NEP 19) keeps these fixed, but not ``Generator.permutation``.
     """
     if seed < 0:
-        raise ValueError(f"seed is {seed}; wanted 0 or more")
+        raise ValueError(f"Samples.split: seed is {seed}; wanted 0 or more")
     return np.argsort(np.random.Philox(seed).random_raw(count), kind="stable")
 
 
@@ -137,8 +137,8 @@ class Dataset:
             )
         if self.train.y.shape[1:] != self.test.y.shape[1:]:
             raise ValueError(
-                f"Dataset {self.name}: y of train is [n, *{self.train.y.shape[1:]}], "
-                f"of test [n, *{self.test.y.shape[1:]}]; wanted the same"
+                f"Dataset {self.name}: y has shape {self.train.y.shape} in train, "
+                f"{self.test.y.shape} in test; wanted labels in both, or equally many targets"
             )
         if self.image_shape is not None and self.image_shape[0] * self.image_shape[1] != self.inputs:
             raise ValueError(

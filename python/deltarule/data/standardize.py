@@ -71,16 +71,14 @@ class Standardizer:
         check_finite(x, "Standardizer.fit: x")
         if kind == "feature":
             mean, deviation = mean_and_deviation(x)
-            constant = x.min(axis=0) == x.max(axis=0)
         elif kind == "global":
             mean, deviation = (np.repeat(v, x.shape[1]) for v in mean_and_deviation(x.reshape(-1, 1)))
-            constant = np.repeat(x.min() == x.max(), x.shape[1])
         else:
             raise ValueError(f"Standardizer.fit: kind is {kind!r}; choices: 'feature', 'global'")
         limits = np.finfo(np.float32)
         if not (np.all(np.abs(mean) <= limits.max) and np.all(deviation <= limits.max)):
             raise ValueError(f"Standardizer.fit: x goes beyond float32; wanted values below {limits.max:.3g}")
-        constant |= deviation <= np.maximum(limits.epsneg * np.abs(mean), limits.smallest_normal)
+        constant = deviation <= np.maximum(limits.epsneg * np.abs(mean), limits.smallest_normal)
         scale = 1.0 / np.where(constant, 1.0, deviation)
         return cls(mean.astype(np.float32), scale.astype(np.float32))
 

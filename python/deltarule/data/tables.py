@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import zipfile
 import zlib
 from array import array
 from collections.abc import Iterator
@@ -66,6 +65,8 @@ def read_npz(path: Path, names: tuple[str, ...]) -> dict[str, Array]:
 
     Object arrays are refused: they are pickles, and reading one can run any code.
     """
+    import zipfile  # here, because it would take 5 ms of every import of the package
+
     try:
         # Anything that is no zip file would be taken by numpy.load for a .npy or a pickle.
         with zipfile.ZipFile(path):
