@@ -1,0 +1,45 @@
+"""README's example runs as it stands, and its commands are the ones CI tries."""
+
+from __future__ import annotations
+
+import pathlib
+import re
+
+import pytest
+from test_threads import python
+
+REPOSITORY = pathlib.Path(__file__).parent.parent
+README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
+
+
+def test_example_runs_and_learns(tmp_path, monkeypatch):
+    pytest.importorskip("sklearn", reason="the example's digits come with scikit-learn")
+    monkeypatch.chdir(tmp_path)
+    (example,) = blocks("python")
+    done = python(example)
+    assert done.returncode == 0, done.stderr
+    error = re.search(r"test error ([0-9.]+)", done.stdout)
+    assert error is not None
+    assert float(error.group(1)) <= 0.04
+    assert (tmp_path / "digits.safetensors").exists()
+
+
+def test_setup_commands_are_what_ci_runs():
+    setup = blocks("")[0].splitlines()
+    assert setup == [
+        'python3 -m venv .venv && .venv/bin/pip install ".[train]" && .venv/bin/deltarule train',
+        'python3 -m venv .venv && .venv/bin/pip install ".[test]"  && .venv/bin/pytest',
+    ]
+    ci = (REPOSITORY / ".ci" / "run").read_text(encoding="utf-8")
+    for part in ('pip" install -q ".[train]"', "bin/deltarule", 'pip" install -q ".[test]"', "bin/pytest"):
+        assert part in ci
+
+
+def test_files_that_readme_names_exist():
+    names = re.findall(r"\]\(([^)#:]+)\)", README) + re.findall(r"python (bench/\w+\.py)", README)
+    assert names
+    assert [name for name in names if not (REPOSITORY / name).exists()] == []
