@@ -1,0 +1,160 @@
+"""Callbacks of `fit`: early stopping, checkpoints, and the base class for one's own."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from . import files
+from .history import History
+
+if TYPE_CHECKING:
+    from .network import Network
+
+
+class Callback:
+    """What `fit` calls. Override what is wanted.
+
+    A callback with state of its own that a resumed run needs overrides `state` and `restore` as well.
+
+    Examples
+    --------
+    >>> class StopAtZero(Callback):
+    ...     def on_epoch_end(self, net, history):
+    ...         return history["train_error"][-1] == 0
+    """
+
+    def on_train_begin(self, net: Network, history: History) -> None:
+        """Before the first step (also of a resumed run, whose state is restored after this)."""
+
+    def on_epoch_end(self, net: Network, history: History) -> bool | None:
+        """After every epoch, ``history.epochs[-1]``; what is true ends the training."""
+        return None
+
+    def on_train_end(self, net: Network, history: History) -> None:
+        """After the last step, also where an exception ends the training."""
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint keeps: JSON values and NumPy arrays by name."""
+        return {}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take back what `state` gave."""
+
+
+class EarlyStopping(Callback):
+    """Stop when a validation number stops falling, and give the net the weights of its best epoch.
+
+    The best weights come back however training ends: by patience, after the last epoch, by Ctrl-C or by
+    `DivergedError`. ``history.best`` is the record of their epoch.
+
+    Parameters
+    ----------
+    monitor : "validation_error" or "validation_loss", optional
+        By default the error, or the loss where the targets are real numbers and have no error.
+    patience : int
+        Epochs without improvement that end the training.
+    min_delta : float
+        A fall must be larger than this to count as improvement for the patience. (The best weights are those of
+        the lowest value, however small the fall.)
+
+    Examples
+    --------
+    >>> EarlyStopping(patience=5)
+    EarlyStopping(monitor=None, patience=5, min_delta=0.0)
+    """
+
+    MONITORS = ("validation_error", "validation_loss")
+
+    def __init__(self, monitor: str | None = None, patience: int = 10, min_delta: float = 0.0) -> None:
+        if monitor is not None and monitor not in self.MONITORS:
+            raise ValueError(f"EarlyStopping: monitor is {monitor!r}; choices: {', '.join(self.MONITORS)}")
+        if patience < 1:
+            raise ValueError(f"EarlyStopping: patience is {patience}; wanted 1 epoch or more")
+        if not min_delta >= 0:
+            raise ValueError(f"EarlyStopping: min_delta is {min_delta}; wanted 0 or more")
+        self.monitor = monitor
+        self.patience = int(patience)
+        self.min_delta = float(min_delta)
+        self._start()
+
+    def _start(self) -> None:
+        self.lowest = float("inf")
+        self.lowest_epoch = 0  # 0: none yet
+        self.reference = float("inf")  # what the next value must beat by min_delta
+        self.waited = 0
+        self.weights: list[np.ndarray[Any, Any]] = []
+
+    def __repr__(self) -> str:
+        return (
+            f"EarlyStopping(monitor={self.monitor!r}, patience={self.patience}, min_delta={self.min_delta})"
+        )
+
+    def on_train_begin(self, net: Network, history: History) -> None:
+        """Forget an earlier training."""
+        self._start()
+
+    def on_epoch_end(self, net: Network, history: History) -> bool:
+        """Keep the weights if they are the best so far; true after ``patience`` epochs without improvement."""
+        record = history.epochs[-1]
+        value = record["validation_error"] if self.monitor is None else record[self.monitor]
+        if value is None:
+            value = record["validation_loss"]
+        # A NaN is below nothing, so it is never the best.
+        if value < self.lowest:
+            self.lowest, self.lowest_epoch = value, record["epoch"]
+            self.weights = [np.array(parameter) for parameter in net.parameters]
+        if value < self.reference - self.min_delta:
+            self.reference, self.waited = value, 0
+        else:
+            self.waited += 1
+        return self.waited >= self.patience
+
+    def on_train_end(self, net: Network, history: History) -> None:
+        """Give the net its best weights."""
+        if self.lowest_epoch:
+            for parameter, best in zip(net.parameters, self.weights, strict=True):
+                parameter[...] = best
+            history.best = history.epochs[self.lowest_epoch - 1]
+
+    def state(self) -> dict[str, Any]:
+        """Counters and best weights."""
+        numbers = {key: getattr(self, key) for key in ("lowest", "lowest_epoch", "reference", "waited")}
+        return {**numbers, **{f"weights.{i}": w for i, w in enumerate(self.weights)}}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take back what `state` gave."""
+        for key in ("lowest", "lowest_epoch", "reference", "waited"):
+            setattr(self, key, state[key])
+        count = sum(key.startswith("weights.") for key in state)
+        self.weights = [state[f"weights.{i}"] for i in range(count)]
+
+
+class Checkpoint(Callback):
+    """Write the whole state of the training to ``path``, for ``fit(..., resume=path)``.
+
+    It is written after every ``every`` epochs, at the end, and on Ctrl-C (then in the middle of an epoch). The
+    file replaces the last one in one step: a full disk leaves the old one as it was.
+
+    Parameters
+    ----------
+    path : str or path
+    every : int
+        Epochs between two checkpoints.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], every: int = 1) -> None:
+        if every < 1:
+            raise ValueError(f"Checkpoint: every is {every}; wanted 1 epoch or more")
+        self.path = Path(path)
+        self.every = int(every)
+
+    def __repr__(self) -> str:
+        return f"Checkpoint({str(self.path)!r}, every={self.every})"
+
+    def on_train_begin(self, net: Network, history: History) -> None:
+        """Find out now, not after an hour, whether the file can be written."""
+        files.check_writable(self.path)

@@ -1,0 +1,127 @@
+"""Checkpoints: the whole state of a training, so that it goes on to the bits of the uninterrupted run.
+
+Tensors  layerL.weight, layerL.bias; slots.m.0, ...; epoch.losses, epoch.weights (of the steps done since the last
+         epoch's end); good.layerL.weight, ... (the parameters at that end, if steps were done since); callbackI.*
+Header   settings (`Plan.settings`), state, history, callbacks
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from . import files, model
+from .files import PathLike, Tensors
+
+if TYPE_CHECKING:
+    from .fit import Training
+
+COUNTERS = ("epoch", "step", "errors", "seconds", "stopped")
+
+
+def write(path: PathLike, training: Training) -> None:
+    """Write the state of a training; OSError leaves an older file as it was."""
+    net, state = training.net, training.state
+    tensors = {
+        **model.named(net, net.parameters),
+        **{f"slots.{name}": np.asarray(slot) for name, slot in net.engine.slots().items()},
+        "epoch.losses": np.concatenate([np.empty(0), *state.losses]),
+        "epoch.weights": np.concatenate([np.empty(0), *state.weights]),
+    }
+    if state.step:
+        tensors |= {f"good.{name}": array for name, array in model.named(net, state.good).items()}
+    callbacks = []
+    for index, callback in enumerate(training.plan.stateful()):
+        values = callback.state()
+        arrays = {key: value for key, value in values.items() if isinstance(value, np.ndarray)}
+        tensors |= {f"callback{index}.{key}": array for key, array in arrays.items()}
+        callbacks.append({key: value for key, value in values.items() if key not in arrays})
+    header = {
+        "settings": training.settings,
+        "state": {**{key: getattr(state, key) for key in COUNTERS}, "updates": net.engine.step},
+        "history": training.history.epochs,
+        "callbacks": callbacks,
+    }
+    files.write(path, files.CHECKPOINT, tensors, header)
+
+
+def read(path: PathLike, training: Training) -> SavedState:
+    """The checkpoint at ``path``, if it is one of this very training; changes nothing.
+
+    Raises
+    ------
+    OSError, ValueError
+        As `files.read`; also, naming the first difference, if the training has other settings.
+    """
+    tensors, header = files.read(path, files.CHECKPOINT)
+    missing = {"settings", "state", "history", "callbacks"} - set(header)
+    if missing:
+        raise ValueError(f"{path} is damaged: its header lacks {', '.join(sorted(missing))}")
+    now = json.loads(json.dumps(training.settings))
+    for key in now:
+        before = header["settings"].get(key)
+        if before != now[key]:
+            raise ValueError(f"fit: cannot resume {path}: {_difference(key, before, now[key])}")
+    done = header["state"]["epoch"] + (header["state"]["step"] > 0)
+    if training.plan.epochs < done:
+        raise ValueError(f"fit: cannot resume {path}: epochs is {training.plan.epochs}, it is in epoch {done}")
+    net = training.net
+    names = model.parameter_names(net)
+    wanted = [*names, *(f"good.{name}" for name in names if header["state"]["step"])]
+    for name in wanted:
+        files.take(tensors, name, net.parameters[names.index(name.removeprefix("good."))], path)
+    return SavedState(path, tensors, header)
+
+
+def _difference(key: str, before: Any, now: Any) -> str:
+    if isinstance(before, dict) and isinstance(now, dict):
+        for part in now:
+            if before.get(part) != now[part]:
+                return f"{key} had {part} {before.get(part)!r}, now {now[part]!r}"
+    if isinstance(now, str) and isinstance(before, str) and key in ("data", "validation", "sample_weight"):
+        return f"the {key} are not the same numbers"
+    if key == "standardization":
+        return "the standardization is not the same"
+    return f"{key} was {_short(before)}, is now {_short(now)}"
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 200 else f"{text[:200]}..."
+
+
+@dataclass
+class SavedState:
+    """A checkpoint's content, known to fit the training."""
+
+    path: PathLike
+    tensors: Tensors
+    header: dict[str, Any]
+
+    def restore(self, training: Training) -> None:
+        """Put the training, its net and its callbacks where the checkpoint was written."""
+        net, state, saved = training.net, training.state, self.header["state"]
+        model.put(net, self.tensors, self.path)
+        net.engine.set_slots(self._part("slots."))
+        net.engine.step = saved["updates"]
+        state.begin_epoch(saved["epoch"], net)
+        for key in COUNTERS:
+            setattr(state, key, saved[key])
+        if state.step:
+            state.losses = [self.tensors["epoch.losses"]]
+            state.weights = [self.tensors["epoch.weights"]]
+            good = self._part("good.")
+            state.good = [good[name] for name in model.parameter_names(net)]
+        training.history.epochs.extend(self.header["history"])
+        for index, callback in enumerate(training.plan.stateful()):
+            callback.restore({**self.header["callbacks"][index], **self._part(f"callback{index}.")})
+
+    def _part(self, prefix: str) -> Tensors:
+        return {
+            name.removeprefix(prefix): tensor
+            for name, tensor in self.tensors.items()
+            if name.startswith(prefix)
+        }

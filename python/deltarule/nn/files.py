@@ -1,0 +1,138 @@
+"""Files of models and checkpoints: safetensors with a JSON header of ours, read with care, written whole or not.
+
+Layout   8 bytes: length of the JSON that follows (little endian); JSON: name -> dtype, shape, data_offsets, and
+         ``__metadata__``; the data. Ours in the metadata: ``format``, ``version`` and ``header`` (JSON again).
+Refs     https://github.com/huggingface/safetensors#format
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+VERSION = 1
+MODEL = "deltarule model"
+CHECKPOINT = "deltarule checkpoint"
+LENGTH_BYTES = 8
+MAX_HEADER_BYTES = 100_000_000  # the format's own limit
+
+Tensors = dict[str, npt.NDArray[Any]]
+PathLike = str | os.PathLike[str]
+
+
+def write(path: PathLike, kind: str, tensors: Mapping[str, npt.NDArray[Any]], header: dict[str, Any]) -> None:
+    """Write tensors and header to ``path``; where that fails, what was there is still there.
+
+    Raises
+    ------
+    OSError
+        Disk full, folder missing or not writable.
+    """
+    # The library's own file writing turns a full disk into an error of its own kind, so only bytes come from it.
+    import safetensors.numpy
+
+    metadata = {"format": kind, "version": str(VERSION), "header": json.dumps(header)}
+    contiguous = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
+    replace(path, safetensors.numpy.save(contiguous, metadata))
+
+
+def replace(path: PathLike, content: bytes) -> None:
+    """Write to a temporary name in the same folder, flush to the disk, rename."""
+    target = Path(os.path.realpath(path))
+    temporary = _temporary(target)
+    try:
+        with open(temporary, "xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, target)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def check_writable(path: PathLike) -> None:
+    """Raise OSError if `replace` could not write ``path``; leaves nothing behind."""
+    target = Path(os.path.realpath(path))
+    if target.is_dir():
+        raise IsADirectoryError(f"{path} is a folder; wanted the name of a file")
+    temporary = _temporary(target)
+    temporary.touch(exist_ok=False)
+    temporary.unlink()
+
+
+def _temporary(target: Path) -> Path:
+    return target.with_name(f".{target.name}.{os.getpid()}.tmp")
+
+
+def read(path: PathLike, kind: str) -> tuple[Tensors, dict[str, Any]]:
+    """Tensors and header of a file that `write` wrote.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be read.
+    ValueError
+        If it is truncated, not a safetensors file, not of this ``kind`` or of a newer version.
+    """
+    import safetensors
+    import safetensors.numpy
+
+    content = Path(path).read_bytes()
+    metadata = _metadata(content, path)
+    found = metadata.get("format")
+    if found != kind:
+        what = f"a {found}" if found in (MODEL, CHECKPOINT) else "a safetensors file, but not of deltarule"
+        raise ValueError(f"{path} is {what}; wanted a {kind}")
+    version = metadata.get("version", "")
+    if not version.isdecimal():
+        raise ValueError(f"{path}: version is {version!r}; wanted a number")
+    if int(version) > VERSION:
+        raise ValueError(
+            f"{path} has format version {version}; this deltarule reads up to {VERSION}: a newer one is needed"
+        )
+    try:
+        header = json.loads(metadata["header"])
+        tensors = safetensors.numpy.load(content)
+    except (KeyError, json.JSONDecodeError, safetensors.SafetensorError) as error:
+        raise ValueError(f"{path} is damaged: {error}") from error
+    if not isinstance(header, dict):
+        raise ValueError(f"{path} is damaged: its header is not a JSON object")
+    return tensors, header
+
+
+def _metadata(content: bytes, path: PathLike) -> dict[str, str]:
+    """The ``__metadata__`` of a safetensors file; ValueError if this is none, or not all of one."""
+    start = LENGTH_BYTES
+    length = int.from_bytes(content[:start], "little")
+    if len(content) <= start or content[start : start + 1] != b"{" or length > MAX_HEADER_BYTES:
+        raise ValueError(f"{path} is not a safetensors file ({len(content)} bytes)")
+    if len(content) < start + length:
+        raise ValueError(f"{path} is truncated: {len(content)} bytes, its header alone has {start + length}")
+    try:
+        header = json.loads(content[start : start + length])
+        metadata = dict(header.pop("__metadata__", {}))
+        data = max((int(tensor["data_offsets"][1]) for tensor in header.values()), default=0)
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
+        raise ValueError(f"{path} is not a safetensors file: its header is damaged") from error
+    if len(content) < start + length + data:
+        raise ValueError(f"{path} is truncated: {len(content)} bytes of {start + length + data}")
+    return metadata
+
+
+def take(tensors: Tensors, name: str, like: Any, path: PathLike) -> npt.NDArray[Any]:
+    """``tensors[name]``, which must have the shape and dtype of ``like``."""
+    if name not in tensors:
+        raise ValueError(f"{path} lacks the tensor {name!r}")
+    tensor = tensors[name]
+    if tensor.shape != tuple(like.shape) or tensor.dtype != np.dtype(str(like.dtype)):
+        raise ValueError(
+            f"{path}: {name} is {tensor.dtype} {tensor.shape}; the architecture wants {like.dtype} {tuple(like.shape)}"
+        )
+    return tensor

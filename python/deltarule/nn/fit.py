@@ -1,0 +1,219 @@
+"""The training loop: epochs of minibatches in chunks short enough for Ctrl-C, progress and callbacks.
+
+A step's result does not depend on the chunk it is in, and losses are summed exactly (math.fsum), so the clock,
+which sizes the chunks, changes no bit. The gradient norms are taken on the last minibatch of every epoch, which
+is always a chunk of its own.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass, field
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .. import _core
+from . import checkpoint, model
+from .callbacks import Checkpoint
+from .files import PathLike
+from .history import DivergedError, History
+from .inputs import REGRESSION
+from .interrupt import HeldInterrupt
+from .plan import Plan
+from .progress import Progress, wanted
+
+if TYPE_CHECKING:
+    from .network import Network
+
+CHUNK_SECONDS = 0.05
+EVALUATE_ROWS = 1000
+
+
+@dataclass
+class State:
+    """Where a training is. With the net and the callbacks' states, all that a checkpoint needs."""
+
+    epoch: int = 0  # that are over
+    step: int = 0  # done in the next one
+    errors: int = 0  # in it
+    seconds: float = 0.0  # in it
+    losses: list[npt.NDArray[np.float64]] = field(default_factory=list)  # of its steps, by chunks
+    weights: list[npt.NDArray[np.float64]] = field(default_factory=list)  # of its minibatches
+    good: list[npt.NDArray[Any]] = field(default_factory=list)  # parameters at its start
+    stopped: bool = False  # a callback has ended the training
+
+    def loss(self) -> float:
+        """Mean loss of the steps done, weighted by the sample weights of their minibatches."""
+        losses, weights = np.concatenate(self.losses), np.concatenate(self.weights)
+        total = math.fsum(weights)
+        return math.fsum(losses * weights) / total if total > 0 else 0.0
+
+    def begin_epoch(self, epoch: int, net: Network) -> None:
+        """Forget the steps of the epoch that is over."""
+        self.epoch, self.step, self.errors, self.seconds = epoch, 0, 0, 0.0
+        self.losses, self.weights = [], []
+        self.good = [np.array(parameter) for parameter in net.parameters]
+
+
+class Training:
+    """One call of `fit`."""
+
+    def __init__(self, net: Network, plan: Plan) -> None:
+        self.net = net
+        self.plan = plan
+        self.rule = plan.optimizer.build()
+        self.state = State()
+        self.history = History()
+        self.chunk_steps = 1
+        self._settings: dict[str, Any] | None = None
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The plan's settings; they hash the data, so they are made once, and only for checkpoints."""
+        if self._settings is None:
+            self._settings = self.plan.settings(self.net)
+        return self._settings
+
+    def run(self, progress: bool | str, resume: PathLike | None) -> History:
+        """Train to the end; the history, also kept in the net."""
+        net, plan = self.net, self.plan
+        show = wanted(progress)
+        saved = None if resume is None else checkpoint.read(resume, self)
+        for callback in plan.callbacks:
+            callback.on_train_begin(net, self.history)
+        net.engine.set_slots({})
+        net.engine.step = 0
+        net.task = plan.task
+        net.history = self.history
+        self.state.begin_epoch(0, net)
+        if saved is not None:
+            saved.restore(self)
+        done = self.state.epoch * len(plan.x) + min(self.state.step * plan.batch_size, len(plan.x))
+        bar = Progress(show, len(plan.x), plan.epochs, done)
+        with HeldInterrupt() as interrupt:
+            try:
+                while self.state.epoch < plan.epochs and not self.state.stopped:
+                    self._epoch(interrupt, bar)
+                    interrupt.release()
+            except KeyboardInterrupt:
+                self._write_checkpoints()
+                raise
+            finally:
+                bar.close()
+                for callback in plan.callbacks:
+                    callback.on_train_end(net, self.history)
+        return self.history
+
+    def _epoch(self, interrupt: HeldInterrupt, bar: Progress) -> None:
+        plan, state = self.plan, self.state
+        samples = len(plan.x)
+        order = self._order()
+        norms: list[float] = []
+        while state.step < plan.steps:
+            first = state.step
+            last = min(first + self.chunk_steps, max(first + 1, plan.steps - 1))
+            start = time.perf_counter()
+            norms = self._steps(order, first, last)
+            seconds = time.perf_counter() - start
+            state.seconds += seconds
+            per_step = seconds / (last - first)
+            self.chunk_steps = max(1, min(4 * self.chunk_steps, int(CHUNK_SECONDS / max(per_step, 1e-9))))
+            done = min(last * plan.batch_size, samples) - first * plan.batch_size
+            bar.update(done, state.epoch + 1, float(state.losses[-1][-1]), self.history)
+            # After the last step the epoch's end comes first, so that no state lies in between.
+            if state.step < plan.steps:
+                interrupt.release()
+        self._end_epoch(norms)
+
+    def _order(self) -> npt.NDArray[np.int64]:
+        samples, epoch = len(self.plan.x), self.state.epoch
+        if not self.plan.shuffle:
+            return np.arange(samples, dtype=np.int64)
+        return np.asarray(_core.permutation(samples, self.net.seed, _core.shuffle_stream(epoch)))
+
+    def _steps(self, order: npt.NDArray[np.int64], first: int, last: int) -> list[float]:
+        """Steps first to last - 1 of the epoch, and the gradient norms of its very last one."""
+        plan, state, engine = self.plan, self.state, self.net.engine
+        rates = groupby(range(first, last), lambda step: plan.learning_rate(state.epoch, step))
+        norms: list[float] = []
+        for rate, group in rates:
+            steps = list(group)
+            rows = order[steps[0] * plan.batch_size : (steps[-1] + 1) * plan.batch_size]
+            self.rule.lr = rate
+            result = engine.train_steps(
+                plan.x,
+                plan.y,
+                rows,
+                min(plan.batch_size, len(rows)),
+                self.rule,
+                plan.weights,
+                norms=steps[-1] == plan.steps - 1,
+                validated=True,
+            )
+            losses = np.asarray(result.losses)
+            if not result.finite:
+                self._diverged(float(losses[-1]), steps[0] + len(losses), rate)
+            state.losses.append(losses)
+            state.weights.append(np.asarray(result.weight))
+            state.errors += result.errors
+            state.step += len(steps)
+            norms = list(result.norms)
+        return norms
+
+    def _diverged(self, loss: float, step: int, rate: float) -> None:
+        epoch = self.state.epoch + 1
+        model.assign(self.net, self.state.good)
+        self.net.engine.set_slots({})
+        where = "those before the training" if epoch == 1 else f"those of the end of epoch {epoch - 1}"
+        raise DivergedError(
+            f"fit: loss is {loss} at epoch {epoch}, step {step} (learning rate {rate:g}); the weights are {where}; "
+            "a smaller learning rate or clip_norm may help",
+            epoch=epoch,
+            step=step,
+            learning_rate=rate,
+        )
+
+    def _end_epoch(self, norms: list[float]) -> None:
+        net, plan, state = self.net, self.plan, self.state
+        samples = len(plan.x)
+        has_error = plan.task != REGRESSION
+        start = time.perf_counter()
+        loss = error = None
+        if plan.validation is not None:
+            loss, errors = net.engine.evaluate(*plan.validation, EVALUATE_ROWS, validated=True)
+            error = errors / len(plan.validation[0]) if has_error else None
+        self.history.epochs.append(
+            {
+                "epoch": state.epoch + 1,
+                "train_loss": state.loss(),
+                "train_error": state.errors / samples if has_error else None,
+                "validation_loss": loss,
+                "validation_error": error,
+                "seconds": state.seconds + time.perf_counter() - start,
+                "samples_per_second": samples / state.seconds if state.seconds > 0 else None,
+                "learning_rate": self.rule.lr,
+                "gradient_norms": norms,
+            }
+        )
+        state.begin_epoch(state.epoch + 1, net)
+        interrupt: KeyboardInterrupt | None = None
+        for callback in plan.callbacks:
+            # All of them see the epoch, or a resumed run would differ in those that did not.
+            try:
+                state.stopped |= bool(callback.on_epoch_end(net, self.history))
+            except KeyboardInterrupt as error_:
+                interrupt = error_
+        last = state.stopped or state.epoch == plan.epochs
+        self._write_checkpoints(state.epoch, last)
+        if interrupt is not None:
+            raise interrupt
+
+    def _write_checkpoints(self, epoch: int = 0, last: bool = False) -> None:
+        """Those due at the end of ``epoch``; all of them where it is the ``last``, or in the middle of one (0)."""
+        for callback in self.plan.callbacks:
+            if isinstance(callback, Checkpoint) and (last or epoch % callback.every == 0):
+                checkpoint.write(callback.path, self)

@@ -1,0 +1,63 @@
+"""What training leaves behind besides the weights: the numbers of every epoch, or why it stopped."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class DivergedError(ValueError):
+    """The loss is NaN or infinite.
+
+    Attributes
+    ----------
+    epoch : int or None
+        Epoch of `fit`, from 1; None for `train_step`.
+    step : int
+        Step within the epoch, from 1 (for `train_step`: update of the net, from 1).
+    learning_rate : float
+    """
+
+    def __init__(self, message: str, *, epoch: int | None, step: int, learning_rate: float) -> None:
+        super().__init__(message)
+        self.epoch = epoch
+        self.step = step
+        self.learning_rate = learning_rate
+
+
+class History:
+    """Numbers of every epoch.
+
+    Attributes
+    ----------
+    epochs : list of dict
+        One record an epoch: ``epoch`` (from 1), ``train_loss`` and ``train_error`` (means over the epoch, while the
+        weights change), ``validation_loss``, ``validation_error`` (at its end), ``seconds``,
+        ``samples_per_second`` (training alone), ``learning_rate`` (of the last step), ``gradient_norms`` (L2 norm of
+        every layer's weight gradient on the last minibatch). Errors are fractions; what was not measured is None.
+    best : dict or None
+        With early stopping, the record of the epoch whose weights the net has now.
+
+    Examples
+    --------
+    >>> history = History([{"epoch": 1, "train_loss": 0.5}, {"epoch": 2, "train_loss": 0.25}])
+    >>> history["train_loss"]
+    [0.5, 0.25]
+    """
+
+    def __init__(self, epochs: list[dict[str, Any]] | None = None) -> None:
+        self.epochs: list[dict[str, Any]] = [] if epochs is None else epochs
+        self.best: dict[str, Any] | None = None
+
+    def __getitem__(self, key: str) -> list[Any]:
+        return [record[key] for record in self.epochs]
+
+    def __len__(self) -> int:
+        return len(self.epochs)
+
+    def __repr__(self) -> str:
+        if not self.epochs:
+            return "History(no epochs)"
+        keys = ("train_loss", "validation_loss", "validation_error")
+        shown = [f"{k}={self.epochs[-1][k]:.4g}" for k in keys if self.epochs[-1].get(k) is not None]
+        best = "" if self.best is None else f", best epoch {self.best['epoch']}"
+        return f"History({len(self)} epochs, {', '.join(shown)}{best})"

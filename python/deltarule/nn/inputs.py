@@ -1,0 +1,73 @@
+"""From what users give (NumPy, Array, lists) to what the engine takes; shapes and values are for it to check."""
+
+from __future__ import annotations
+
+import operator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+FEATURE_DTYPES = ("uint8", "float32", "float64")
+TARGET_DTYPES = ("float32", "float64")
+
+# What y means to a net. Labels: one class a sample; multi-label: every output is a yes or no of its own.
+CLASSIFICATION, MULTI_LABEL, REGRESSION = "classification", "multi_label", "regression"
+
+
+def as_features(x: Any, dtype: str, where: str) -> npt.NDArray[Any]:
+    """x as an array; uint8, float32 and float64 stay, other numbers become ``dtype``."""
+    array = _as_numbers(x, "x", where)
+    return array if array.dtype.name in FEATURE_DTYPES else array.astype(dtype)
+
+
+def as_targets(y: Any, loss: str, dtype: str, where: str) -> tuple[npt.NDArray[Any], str]:
+    """Labels int64 [N] or floating point targets [N,O], and what they mean.
+
+    Whole numbers [N] are labels; everything else is targets.
+    """
+    array = _as_numbers(y, "y", where)
+    if array.dtype.kind in "biu" and array.ndim == 1:
+        return array.astype(np.int64, copy=False), CLASSIFICATION
+    array = array if array.dtype.name in TARGET_DTYPES else array.astype(dtype)
+    if loss == "squared_error":
+        return array, REGRESSION
+    return array, CLASSIFICATION if loss == "softmax_cross_entropy" else MULTI_LABEL
+
+
+def check_targets(y: npt.NDArray[Any], loss: str, where: str) -> None:
+    """Raise ValueError where targets of a cross-entropy leave 0 to 1: it would have no lower bound."""
+    if loss == "squared_error" or y.dtype.kind != "f" or y.size == 0:
+        return
+    low, high = y.min(), y.max()
+    if low < 0 or high > 1:
+        raise ValueError(f"{where}: y goes from {low:g} to {high:g}; {loss} wants targets from 0 to 1")
+
+
+def as_weights(weights: Any, dtype: str, where: str) -> npt.NDArray[Any] | None:
+    """Sample weights as an array, or None."""
+    if weights is None:
+        return None
+    array = _as_numbers(weights, "sample_weight", where)
+    return array if array.dtype.name in TARGET_DTYPES else array.astype(dtype)
+
+
+def _as_numbers(values: Any, name: str, where: str) -> npt.NDArray[Any]:
+    array = np.asarray(values)
+    if array.dtype.kind not in "biuf":
+        raise TypeError(f"{where}: {name} is {array.dtype}; wanted numbers")
+    if array.ndim == 0:
+        raise ValueError(f"{where}: {name} is a single number; wanted an array")
+    # Files may be big-endian; the engine reads native numbers.
+    return array.astype(array.dtype.newbyteorder("="), copy=False)
+
+
+def as_count(value: Any, what: str) -> int:
+    """A whole number from 0; the engine knows whether 0 will do."""
+    try:
+        count = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{what} is {value!r}; wanted a whole number") from None
+    if not 0 <= count < 2**63:
+        raise ValueError(f"{what} is {count}; wanted 0 or more, below 2^63")
+    return count

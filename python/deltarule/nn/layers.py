@@ -1,0 +1,62 @@
+"""The layers a network is built from: plain descriptions, which the engine turns into arithmetic."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Dense:
+    """A fully connected layer: y = f(x W + b), x[B,I] W[I,O] b[O] -> y[B,O].
+
+    Parameters
+    ----------
+    units : int
+        Outputs O of the layer.
+    activation : str
+        f; the names are those of ``_core.activations()``.
+    bias : bool
+        Whether b is there.
+    slope : float, optional
+        Parameter of leaky_relu (0.01) and elu (1); the others ignore it.
+
+    Examples
+    --------
+    >>> Dense(300, "relu")
+    Dense(units=300, activation='relu', bias=True, slope=None)
+    """
+
+    units: int
+    activation: str = "linear"
+    bias: bool = True
+    slope: float | None = None
+
+
+@dataclass(frozen=True)
+class Dropout:
+    """Set a share ``rate`` of the values to 0 in training and divide the others by 1 - rate.
+
+    Ref: Srivastava et al., "Dropout: a simple way to prevent neural networks from overfitting", JMLR 2014.
+    """
+
+    rate: float
+
+
+Layer = Dense | Dropout
+
+_KINDS: dict[str, type[Dense] | type[Dropout]] = {"dense": Dense, "dropout": Dropout}
+
+
+def to_json(layer: Layer) -> dict[str, Any]:
+    """The layer as the header of a file holds it."""
+    return {"kind": type(layer).__name__.lower(), **asdict(layer)}
+
+
+def from_json(description: dict[str, Any]) -> Layer:
+    """What `to_json` was given."""
+    settings = dict(description)
+    kind = settings.pop("kind")
+    if kind not in _KINDS:
+        raise ValueError(f"layer kind is {kind!r}; choices: {', '.join(_KINDS)}")
+    return _KINDS[kind](**settings)

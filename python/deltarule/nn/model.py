@@ -1,0 +1,100 @@
+"""Saving and loading a network: what of it goes into a file, and back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from . import files, init, layers
+from .files import PathLike, Tensors
+
+if TYPE_CHECKING:
+    from .network import Network
+
+
+def parameter_names(net: Network) -> list[str]:
+    """Tensor names in the order of ``net.parameters``: layer0.weight, layer0.bias, ..."""
+    names = []
+    for index, layer in enumerate(net.layers):
+        if isinstance(layer, layers.Dense):
+            names += [f"layer{index}.weight"] + ([f"layer{index}.bias"] if layer.bias else [])
+    return names
+
+
+def named(net: Network, arrays: Any) -> Tensors:
+    """Arrays in the order of ``net.parameters``, by name."""
+    return {name: np.asarray(array) for name, array in zip(parameter_names(net), arrays, strict=True)}
+
+
+def architecture(net: Network) -> dict[str, Any]:
+    """What makes two nets compute the same function of their weights, as JSON."""
+    return {
+        "inputs": net.inputs,
+        "layers": [layers.to_json(layer) for layer in net.layers],
+        "loss": net.loss,
+        "dtype": net.dtype,
+        "precision": net.precision,
+    }
+
+
+def standardization(net: Network) -> Tensors:
+    """Shift and scale by name, if the net has them."""
+    pair = net.standardization
+    return {} if pair is None else {"input.shift": pair[0], "input.scale": pair[1]}
+
+
+def save(path: PathLike, net: Network) -> None:
+    """Write weights, architecture, class names, image shape and standardisation."""
+    header = {
+        **architecture(net),
+        "seed": net.seed,
+        "task": net.task,
+        "classes": None if net.classes is None else [str(name) for name in net.classes],
+        "image_shape": None if net.image_shape is None else [int(size) for size in net.image_shape],
+    }
+    files.write(path, files.MODEL, {**named(net, net.parameters), **standardization(net)}, header)
+
+
+def load(path: PathLike, device: str, network: type[Network]) -> Network:
+    """The network of a file that `save` wrote."""
+    tensors, header = files.read(path, files.MODEL)
+    try:
+        net = network(
+            [layers.from_json(layer) for layer in header["layers"]],
+            inputs=header["inputs"],
+            loss=header["loss"],
+            init=init.Zeros(),
+            device=device,
+            precision=header["precision"],
+            dtype=header["dtype"],
+            seed=header["seed"],
+        )
+        net.task = header["task"]
+        net.classes = header["classes"]
+        net.image_shape = None if header["image_shape"] is None else tuple(header["image_shape"])
+    except KeyError as error:
+        raise ValueError(f"{path} is damaged: its header lacks {error}") from error
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{path} cannot be loaded: {error}") from error
+    put(net, tensors, path)
+    if any(name.startswith("input.") for name in tensors):
+        like = np.empty(net.inputs, net.dtype)
+        net.standardize(*(files.take(tensors, name, like, path) for name in ("input.shift", "input.scale")))
+    return net
+
+
+def put(net: Network, tensors: Tensors, path: PathLike) -> None:
+    """Give the net the parameters among ``tensors``; changes nothing if one is missing or does not fit."""
+    values: list[npt.NDArray[Any]] = [
+        files.take(tensors, name, parameter, path)
+        for name, parameter in zip(parameter_names(net), net.parameters, strict=True)
+    ]
+    assign(net, values)
+
+
+def assign(net: Network, values: list[npt.NDArray[Any]]) -> None:
+    """Write values, in the order of ``net.parameters``, into the net."""
+    for parameter, value in zip(net.parameters, values, strict=True):
+        parameter[...] = value

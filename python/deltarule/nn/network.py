@@ -1,0 +1,382 @@
+"""The network as users see it; the arithmetic is the engine's (csrc/engine/network.h)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .. import _core
+from . import init as initializers
+from . import model
+from .callbacks import Callback
+from .fit import Plan, Training
+from .history import DivergedError, History
+from .inputs import (
+    CLASSIFICATION,
+    MULTI_LABEL,
+    REGRESSION,
+    as_count,
+    as_features,
+    as_targets,
+    as_weights,
+    check_targets,
+)
+from .layers import Dense, Dropout, Layer
+from .optimizers import SGD, Optimizer
+from .optimizers import check as check_optimizer
+from .schedules import Schedule
+
+EVALUATE_ROWS = 1000
+
+
+class Network:
+    """A stack of layers with a loss on top.
+
+    Parameters
+    ----------
+    layers : sequence of Dense and Dropout
+    inputs : int
+        Features I of a sample.
+    loss : "softmax_cross_entropy", "binary_cross_entropy" or "squared_error"
+        The cross-entropies take the last layer's outputs z as logits:
+        mean of -log softmax(z)[label]; mean over samples of the sum over outputs of log(1 + e^z) - t z;
+        1/2 of the mean over samples of |z - t|^2.
+    init : nn.init initialiser, optional
+        For the weights of every layer; by default He for rectifiers and Glorot for the rest. Biases start at 0.
+    device : str
+        "cpu", or another of ``_core.devices()``.
+    precision : "highest", "high" or "medium"
+        Of float32 products on matrix units.
+    dtype : "float32" or "float64"
+    seed : int
+        Of initial weights, shuffling and dropout: the same seed, the same bits.
+
+    Attributes
+    ----------
+    inputs, outputs, layers, loss, dtype, precision, device, seed
+        As built.
+    task : str
+        What the targets mean: "classification", "multi_label" or "regression". Follows from the loss and from
+        what was trained: with integer labels [N] it is classification, whatever the loss.
+    classes : list of str, or None
+        Names of the classes, and...
+    image_shape : (height, width), or None
+        ...shape of a sample; both are only kept and saved with the model.
+    history : History or None
+        Of the last `fit`, also where Ctrl-C ended it.
+
+    Raises
+    ------
+    ValueError
+        Unknown names (the choices are in the message), sizes that are not positive.
+    DeviceError
+        If the device is not there.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> x = np.array([[0, 0], [0, 1], [1, 0], [1, 1]], np.float32)
+    >>> y = np.array([0, 1, 1, 0])
+    >>> net = Network([Dense(8, "tanh"), Dense(2)], inputs=2, seed=1)
+    >>> history = net.fit(x, y, SGD(0.5), epochs=500, batch_size=4)
+    >>> net.predict(x).tolist(), net.score(x, y)
+    ([0, 1, 1, 0], 1.0)
+    """
+
+    def __init__(
+        self,
+        layers: Iterable[Layer],
+        inputs: int,
+        loss: str = "softmax_cross_entropy",
+        init: initializers.Initializer | None = None,
+        device: str = "cpu",
+        precision: str = "highest",
+        dtype: str = "float32",
+        seed: int = 0,
+    ) -> None:
+        self.layers = tuple(layers)
+        if not any(isinstance(layer, Dense) for layer in self.layers):
+            raise ValueError(f"Network: layers are {list(self.layers)}; wanted one Dense or more")
+        self.inputs = as_count(inputs, "Network: inputs")
+        self.seed = as_count(seed, "Network: seed")
+        self.engine = _core.Network(self.inputs, loss, dtype, precision, device, self.seed)
+        for layer in self.layers:
+            if isinstance(layer, Dense):
+                units = as_count(layer.units, "Dense: units")
+                self.engine.add_dense(units, layer.activation, layer.slope, layer.bias)
+            elif isinstance(layer, Dropout):
+                self.engine.add_dropout(layer.rate)
+            else:
+                raise TypeError(f"Network: a layer is {layer!r}; wanted nn.Dense or nn.Dropout")
+        self.outputs = [int(layer.units) for layer in self.layers if isinstance(layer, Dense)][-1]
+        self.loss = loss
+        self.dtype = dtype
+        self.precision = precision
+        self.device = device
+        self.task = _task(loss, self.outputs)
+        self.classes: list[str] | None = None
+        self.image_shape: tuple[int, int] | None = None
+        self.history: History | None = None
+        self._shift: npt.NDArray[Any] | None = None
+        self._scale: npt.NDArray[Any] | None = None
+        self._initialize(init)
+
+    def _initialize(self, init: initializers.Initializer | None) -> None:
+        parameters = self.parameters
+        index = 0
+        for layer in self.layers:
+            if isinstance(layer, Dense):
+                filler = initializers.default(layer.activation) if init is None else init
+                filler.fill(parameters[index], self.seed, _core.init_stream(index))
+                index += 2 if layer.bias else 1
+
+    def __repr__(self) -> str:
+        count = sum(math.prod(parameter.shape) for parameter in self.parameters)
+        layers = ", ".join(map(repr, self.layers))
+        return f"Network([{layers}], inputs={self.inputs}, loss={self.loss!r}; {count:,} parameters)"
+
+    @property
+    def parameters(self) -> list[_core.Array]:
+        """Weights [I,O] and biases [O] in layer order: views, so writing to them changes the net."""
+        return self.engine.parameters()
+
+    def standardize(self, shift: npt.ArrayLike | None, scale: npt.ArrayLike | None) -> None:
+        """Let the net take x as (x - shift) * scale, feature by feature; saved with the model.
+
+        Parameters
+        ----------
+        shift, scale : array [I], or both None
+            Such as those of `deltarule.data.Standardizer`, fitted on the training part.
+        """
+        if (shift is None) != (scale is None):
+            raise ValueError("standardize: one of shift and scale is None; wanted both arrays, or both None")
+        arrays = [None if a is None else np.array(a, dtype=self.dtype) for a in (shift, scale)]
+        self.engine.set_input_transform(*arrays)
+        self._shift, self._scale = arrays
+
+    @property
+    def standardization(self) -> tuple[npt.NDArray[Any], npt.NDArray[Any]] | None:
+        """Shift and scale of `standardize`, [I] each, or None."""
+        return None if self._shift is None or self._scale is None else (self._shift, self._scale)
+
+    def fit(
+        self,
+        x: Any,
+        y: Any,
+        optimizer: Optimizer | None = None,
+        epochs: int = 10,
+        batch_size: int = 100,
+        validation: tuple[Any, Any] | None = None,
+        schedule: Schedule | None = None,
+        callbacks: Sequence[Callback] = (),
+        progress: bool | str = False,
+        sample_weight: Any = None,
+        shuffle: bool = True,
+        resume: model.PathLike | None = None,
+    ) -> History:
+        """Train on minibatches, from the weights as they are, with the optimiser's state and step count at 0.
+
+        Parameters
+        ----------
+        x : array [N, I]
+            Features. uint8 stays uint8 in memory.
+        y : integer array [N], or array [N, O]
+            Labels, or targets.
+        optimizer : Optimizer, optional
+            `SGD` (0.1) by default.
+        epochs, batch_size : int
+            The last minibatch of an epoch holds what is left.
+        validation : (x, y), optional
+            Evaluated after every epoch.
+        schedule : function of the epoch, optional
+            Multiplies the learning rate of every step; see `deltarule.nn.schedules`.
+        callbacks : sequence of Callback
+        progress : bool or "always"
+            A progress bar on stderr; True shows it on a terminal only.
+        sample_weight : array [N], optional
+        shuffle : bool
+            A new order in every epoch, a function of the seed and the epoch alone.
+        resume : path, optional
+            A checkpoint of the same training: goes on from there, to the bits of the uninterrupted run. Only
+            ``epochs`` may differ, and be larger.
+
+        Returns
+        -------
+        History
+            Also kept as ``net.history``.
+
+        Raises
+        ------
+        TypeError, ValueError
+            For bad input, before anything has changed.
+        DivergedError
+            If the loss turns NaN or infinite. The weights are then those of the end of the last good epoch (with
+            early stopping those of the best epoch), and the optimiser's state is empty.
+        KeyboardInterrupt
+            Ctrl-C, after the step it came in. The net stays usable, and checkpoints are written.
+        """
+        plan = Plan.make(
+            self, x, y, optimizer, epochs, batch_size, validation, schedule, callbacks, sample_weight, shuffle
+        )
+        return Training(self, plan).run(progress, resume)
+
+    def train_step(self, x: Any, y: Any, optimizer: Optimizer, sample_weight: Any = None) -> float:
+        """One minibatch: forward, backward, update.
+
+        Parameters
+        ----------
+        x : array [B, I]
+        y : integer array [B], or array [B, O]
+        optimizer : Optimizer
+            Its state stays in the net from step to step.
+        sample_weight : array [B], optional
+
+        Returns
+        -------
+        float
+            The minibatch's loss before the update.
+
+        Raises
+        ------
+        DivergedError
+            If the loss is NaN or infinite; the weights are as before.
+        """
+        features = as_features(x, self.dtype, "train_step")
+        targets, task = as_targets(y, self.loss, self.dtype, "train_step")
+        weights = as_weights(sample_weight, self.dtype, "train_step")
+        rule = check_optimizer(optimizer, "train_step").build()
+        done = self.engine.train_steps(features, targets, None, len(features), rule, weights)
+        self.task = task
+        if not done.finite:
+            step = self.engine.step + 1
+            raise DivergedError(
+                f"train_step: loss is {done.losses[-1]} at step {step} (learning rate {optimizer.lr:g}); "
+                "the weights are as before",
+                epoch=None,
+                step=step,
+                learning_rate=optimizer.lr,
+            )
+        return float(done.losses[0])
+
+    def evaluate(self, x: Any, y: Any, sample_weight: Any = None) -> tuple[float, float | None]:
+        """Mean loss, and share of wrong samples (None where y is real numbers), without dropout."""
+        features = as_features(x, self.dtype, "evaluate")
+        targets, task = as_targets(y, self.loss, self.dtype, "evaluate")
+        check_targets(targets, self.loss, "evaluate")
+        weights = as_weights(sample_weight, self.dtype, "evaluate")
+        loss, errors = self.engine.evaluate(features, targets, EVALUATE_ROWS, weights)
+        return loss, None if task == REGRESSION else errors / len(features)
+
+    def forward(self, x: Any) -> npt.NDArray[Any]:
+        """Outputs of the last layer, x[N,I] -> z[N,O], without dropout; logits with a cross-entropy."""
+        return np.asarray(self.engine.outputs(as_features(x, self.dtype, "forward"), EVALUATE_ROWS))
+
+    def predict(self, x: Any) -> npt.NDArray[Any]:
+        """x[N,I] -> labels int64 [N] (classification), 0 or 1 [N,O] (multi-label) or values [N,O] (regression)."""
+        z = self.forward(x)
+        if self.task == REGRESSION:
+            return z
+        threshold = 0.5 if self.loss == "squared_error" else 0.0
+        if self.task == MULTI_LABEL:
+            return (z > threshold).astype(np.int64)
+        if self.outputs == 1:
+            return (z[:, 0] > threshold).astype(np.int64)
+        return z.argmax(axis=1)
+
+    def predict_proba(self, x: Any) -> npt.NDArray[Any]:
+        """x[N,I] -> probabilities: softmax(z) or sigmoid(z), [N,O].
+
+        Classification with one output gives both classes, [N,2].
+
+        Raises
+        ------
+        ValueError
+            With the squared error, whose outputs are no probabilities.
+        """
+        if self.loss == "squared_error":
+            raise ValueError("predict_proba: loss is squared_error; wanted a cross-entropy (forward gives the outputs)")
+        z = self.forward(x)
+        if self.loss == "softmax_cross_entropy":
+            return np.asarray(_core.softmax(z, 1))
+        p = np.asarray(_core.sigmoid(z))
+        return np.hstack([1 - p, p]) if self.task == CLASSIFICATION and self.outputs == 1 else p
+
+    def score(self, x: Any, y: Any) -> float:
+        """Share of right samples (multi-label: of samples with every label right), or R^2 for regression.
+
+        R^2 = 1 - sum (y - t)^2 / sum (t - mean t)^2, mean over the outputs; a constant target gives 1 if it is
+        hit exactly, else 0.
+        """
+        _, error = self.evaluate(x, y)
+        if error is not None:
+            return 1 - error
+        values = self.forward(x).astype(np.float64)
+        targets = np.asarray(y, dtype=np.float64).reshape(values.shape)
+        residual = np.sum((values - targets) ** 2, axis=0)
+        total = np.sum((targets - targets.mean(axis=0)) ** 2, axis=0)
+        r2 = np.where(total > 0, 1 - residual / np.where(total > 0, total, 1), residual == 0)
+        return float(r2.mean())
+
+    def save(self, path: model.PathLike) -> None:
+        """Write the model as safetensors; on failure (OSError) an older file of that name is as it was."""
+        model.save(path, self)
+
+    @staticmethod
+    def load(path: model.PathLike, device: str = "cpu") -> Network:
+        """The model that `save` wrote.
+
+        Raises
+        ------
+        OSError
+            If the file cannot be read.
+        ValueError
+            If it is truncated, not a safetensors file, not a model of ours, of a newer version, or does not fit
+            its own architecture.
+        """
+        return model.load(path, device, Network)
+
+
+def _task(loss: str, outputs: int) -> str:
+    if loss == "squared_error":
+        return REGRESSION
+    return MULTI_LABEL if loss == "binary_cross_entropy" and outputs > 1 else CLASSIFICATION
+
+
+def mlp(
+    sizes: Sequence[int],
+    activation: str = "tanh",
+    loss: str = "softmax_cross_entropy",
+    dropout: float = 0.0,
+    **settings: Any,
+) -> Network:
+    """A multi-layer perceptron: dense layers of ``sizes[1:]``, the last one linear.
+
+    Parameters
+    ----------
+    sizes : sequence of int
+        Inputs, units of every hidden layer, outputs.
+    activation : str
+        Of the hidden layers.
+    dropout : float
+        Rate after every hidden layer.
+    **settings
+        The other arguments of `Network`.
+
+    Examples
+    --------
+    >>> mlp([784, 300, 100, 10], "relu").outputs
+    10
+    """
+    if len(sizes) < 2:
+        raise ValueError(f"mlp: sizes are {list(sizes)}; wanted inputs, hidden units..., outputs")
+    layers: list[Layer] = []
+    for units in sizes[1:-1]:
+        layers.append(Dense(units, activation))
+        if dropout:
+            layers.append(Dropout(dropout))
+    layers.append(Dense(sizes[-1]))
+    return Network(layers, sizes[0], loss, **settings)

@@ -1,0 +1,156 @@
+"""What one call of `fit` is to do: checked before anything changes."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from . import model
+from .callbacks import Callback, EarlyStopping
+from .inputs import REGRESSION, as_count, as_features, as_targets, as_weights, check_targets
+from .optimizers import SGD, Optimizer
+from .optimizers import check as check_optimizer
+from .schedules import Schedule, describe
+
+if TYPE_CHECKING:
+    from .network import Network
+
+Arrays = tuple[npt.NDArray[Any], npt.NDArray[Any]]
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """Checked arguments of `fit`: x[N,I], y[N] or [N,O], weights[N], and so on."""
+
+    x: npt.NDArray[Any]
+    y: npt.NDArray[Any]
+    weights: npt.NDArray[Any] | None
+    task: str
+    validation: Arrays | None
+    optimizer: Optimizer
+    epochs: int
+    batch_size: int
+    schedule: Schedule | None
+    callbacks: tuple[Callback, ...]
+    shuffle: bool
+
+    @classmethod
+    def make(
+        cls,
+        net: Network,
+        x: Any,
+        y: Any,
+        optimizer: Optimizer | None,
+        epochs: int,
+        batch_size: int,
+        validation: tuple[Any, Any] | None,
+        schedule: Schedule | None,
+        callbacks: Sequence[Callback],
+        sample_weight: Any,
+        shuffle: bool,
+    ) -> Plan:
+        """Check the arguments of `fit`; TypeError or ValueError with one line."""
+        features, targets, task = _samples(net, x, y, "fit")
+        weights = as_weights(sample_weight, net.dtype, "fit")
+        net.engine.check("fit", features, targets, weights)
+        if len(features) == 0:
+            raise ValueError("fit: x has no samples")
+        batch_size = as_count(batch_size, "fit: batch_size")
+        if not 1 <= batch_size <= len(features):
+            raise ValueError(f"fit: batch_size is {batch_size}; wanted 1 to {len(features)}, the number of samples")
+        if schedule is not None and not callable(schedule):
+            raise TypeError(f"fit: schedule is {schedule!r}; wanted a function of the epoch, such as nn.Cosine(10)")
+        held_out = None if validation is None else _validation(net, validation, task)
+        _check_callbacks(callbacks, held_out is not None, task)
+        return cls(
+            x=features,
+            y=targets,
+            weights=weights,
+            task=task,
+            validation=held_out,
+            optimizer=check_optimizer(SGD(0.1) if optimizer is None else optimizer, "fit"),
+            epochs=as_count(epochs, "fit: epochs"),
+            batch_size=batch_size,
+            schedule=schedule,
+            callbacks=tuple(callbacks),
+            shuffle=bool(shuffle),
+        )
+
+    @property
+    def steps(self) -> int:
+        """Minibatches of an epoch."""
+        return -(-len(self.x) // self.batch_size)
+
+    def learning_rate(self, epoch: int, step: int) -> float:
+        """Of a step (from 0) of an epoch (from 0)."""
+        factor = 1.0 if self.schedule is None else self.schedule(epoch + step / self.steps)
+        return self.optimizer.lr * factor
+
+    def stateful(self) -> list[Callback]:
+        """The callbacks whose state belongs into a checkpoint."""
+        return [c for c in self.callbacks if type(c).state is not Callback.state]
+
+    def settings(self, net: Network) -> dict[str, Any]:
+        """All that decides the bits of the weights, but for the number of epochs; as JSON."""
+        return {
+            **model.architecture(net),
+            "seed": net.seed,
+            "standardization": _digest(*model.standardization(net).values()),
+            "optimizer": self.optimizer.to_json(),
+            "schedule": describe(self.schedule),
+            "batch_size": self.batch_size,
+            "shuffle": self.shuffle,
+            "samples": len(self.x),
+            "data": _digest(self.x, self.y),
+            "sample_weight": None if self.weights is None else _digest(self.weights),
+            "validation": None if self.validation is None else _digest(*self.validation),
+            "callbacks": [repr(c) for c in self.stateful()],
+        }
+
+
+def _samples(net: Network, x: Any, y: Any, where: str) -> tuple[npt.NDArray[Any], npt.NDArray[Any], str]:
+    features = np.ascontiguousarray(as_features(x, net.dtype, where))
+    targets, task = as_targets(y, net.loss, net.dtype, where)
+    check_targets(targets, net.loss, where)
+    return features, np.ascontiguousarray(targets), task
+
+
+def _validation(net: Network, validation: Any, task: str) -> Arrays:
+    if not isinstance(validation, (tuple, list)) or len(validation) != 2:
+        length = f" of {len(validation)}" if isinstance(validation, (tuple, list)) else ""
+        raise ValueError(f"fit: validation is a {type(validation).__name__}{length}; wanted a pair (x, y)")
+    features, targets, own_task = _samples(net, *validation, "fit: validation")
+    net.engine.check("fit: validation", features, targets, None)
+    if len(features) == 0:
+        raise ValueError("fit: validation has no samples")
+    if own_task != task:
+        raise ValueError(f"fit: y of validation is for {own_task}, y for {task}; wanted the same")
+    return features, targets
+
+
+def _check_callbacks(callbacks: Sequence[Callback], validation: bool, task: str) -> None:
+    for callback in callbacks:
+        if not isinstance(callback, Callback):
+            raise TypeError(f"fit: a callback is {callback!r}; wanted an nn.Callback")
+        if isinstance(callback, EarlyStopping):
+            if not validation:
+                raise ValueError("fit: EarlyStopping needs validation=(x, y)")
+            if callback.monitor == "validation_error" and task == REGRESSION:
+                raise ValueError(
+                    "fit: EarlyStopping monitors validation_error, which regression does not have; "
+                    "wanted validation_loss"
+                )
+
+
+def _digest(*arrays: npt.NDArray[Any]) -> str:
+    """SHA-256 of dtypes, shapes and values."""
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(f"{array.dtype} {array.shape}".encode())
+        digest.update(memoryview(array).cast("B") if array.size else b"")
+    return digest.hexdigest()

@@ -1,0 +1,522 @@
+"""fit: history, chunks, schedules, early stopping, divergence, Ctrl-C, checkpoints and exact resume."""
+
+from __future__ import annotations
+
+import math
+import os
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from test_nn import same, weights
+
+import deltarule.nn.fit as fit_module
+from deltarule import nn
+
+ROWS = np.random.default_rng(1)
+X = ROWS.standard_normal((200, 6)).astype(np.float32)
+Y = (X[:, 0] > 0) + (X[:, 1] * X[:, 2] > 0).astype(np.int64)
+XV = ROWS.standard_normal((50, 6)).astype(np.float32)
+YV = (XV[:, 0] > 0) + (XV[:, 1] * XV[:, 2] > 0).astype(np.int64)
+TIMES = ("seconds", "samples_per_second")
+
+
+def new_net(**settings):
+    return nn.mlp([6, 16, 3], seed=5, **settings)
+
+
+def timeless(history):
+    return [{key: value for key, value in record.items() if key not in TIMES} for record in history.epochs]
+
+
+class Count(nn.Callback):
+    def __init__(self, stop_at=None):
+        self.calls = []
+        self.stop_at = stop_at
+
+    def on_train_begin(self, net, history):
+        self.calls.append("begin")
+
+    def on_epoch_end(self, net, history):
+        self.calls.append(history.epochs[-1]["epoch"])
+        return len(history) == self.stop_at
+
+    def on_train_end(self, net, history):
+        self.calls.append("end")
+
+
+class Interrupt(nn.Callback):
+    """Ctrl-C at the end of an epoch."""
+
+    def __init__(self, epoch):
+        self.epoch = epoch
+
+    def on_epoch_end(self, net, history):
+        if len(history) == self.epoch:
+            signal.raise_signal(signal.SIGINT)
+
+
+# History
+
+
+def test_history_has_every_number():
+    net = new_net()
+    history = net.fit(X, Y, nn.SGD(0.1), epochs=3, batch_size=32, validation=(XV, YV))
+    assert history is net.history
+    assert history["epoch"] == [1, 2, 3]
+    last = history.epochs[-1]
+    assert (last["validation_loss"], last["validation_error"]) == net.evaluate(XV, YV)
+    assert last["seconds"] > 0
+    assert last["samples_per_second"] > 0
+    assert last["learning_rate"] == 0.1
+    assert len(last["gradient_norms"]) == 2
+    assert all(norm > 0 for norm in last["gradient_norms"])
+    assert history.best is None
+
+
+def test_train_loss_and_error_are_means_over_the_samples():
+    net = new_net(dtype="float64")
+    history = net.fit(X, Y, nn.SGD(0.0), epochs=1, batch_size=64)  # the last minibatch has 8 samples
+    loss, error = net.evaluate(X, Y)
+    assert history["train_loss"][0] == pytest.approx(loss, rel=1e-12)
+    assert history["train_error"][0] == error
+    assert history["validation_loss"] == history["validation_error"] == [None]
+
+
+def test_sample_weights_weigh():
+    w = ROWS.uniform(0.1, 2, 200)
+    net = new_net(dtype="float64")
+    history = net.fit(X, Y, nn.SGD(0.0), epochs=1, batch_size=64, sample_weight=w)
+    assert history["train_loss"][0] == pytest.approx(net.evaluate(X, Y, w)[0], rel=1e-12)
+    doubled, repeated = new_net(dtype="float64"), new_net(dtype="float64")
+    w = np.where(np.arange(10) < 5, 2.0, 1.0)
+    doubled.fit(X[:10], Y[:10], nn.SGD(0.1), epochs=3, batch_size=10, sample_weight=w)
+    repeated.fit(np.vstack([X[:10], X[:5]]), np.hstack([Y[:10], Y[:5]]), nn.SGD(0.1), epochs=3, batch_size=15)
+    for a, b in zip(weights(doubled), weights(repeated), strict=True):
+        np.testing.assert_allclose(a, b, rtol=0, atol=1e-13)
+
+
+def test_gradient_norms_are_those_of_the_last_minibatch():
+    net = new_net(dtype="float64")
+    history = net.fit(X[:100], Y[:100], nn.SGD(0.0), epochs=1, batch_size=40, shuffle=False)
+    _, gradients, _ = net.engine.gradients(X[80:100], Y[80:100])
+    expected = [np.linalg.norm(np.asarray(gradients[i])) for i in (0, 2)]
+    np.testing.assert_allclose(history["gradient_norms"][0], expected, rtol=1e-12)
+
+
+def test_epochs_differ_in_order_and_a_seed_decides_it():
+    seen = []
+    for shuffle in (True, True, False):
+        net = new_net()
+        net.fit(X, Y, nn.SGD(0.1), epochs=2, batch_size=32, shuffle=shuffle)
+        seen.append(weights(net))
+    assert same(seen[0], seen[1])
+    assert not same(seen[0], seen[2])
+
+
+def test_fit_starts_anew_from_the_weights_as_they_are():
+    """Optimiser state and step count of an earlier fit have no say."""
+    used, fresh = new_net(dropout=0.2), new_net(dropout=0.2)
+    used.fit(X, Y, nn.Adam(0.01), epochs=2, batch_size=50)
+    for parameter, value in zip(fresh.parameters, weights(used), strict=True):
+        parameter[...] = value
+    for net in (used, fresh):
+        net.fit(X, Y, nn.Adam(0.01), epochs=2, batch_size=50)
+    assert same(weights(used), weights(fresh))
+
+
+@pytest.mark.parametrize("optimizer", [nn.SGD(0.1), nn.Momentum(0.05), nn.Adam(0.01)], ids=lambda o: o.kind)
+@pytest.mark.parametrize("schedule", [None, nn.Cosine(3)], ids=["constant", "cosine"])
+def test_chunks_change_no_bit(optimizer, schedule, monkeypatch):
+    results = []
+    for seconds in (0.0, 1e9):
+        monkeypatch.setattr(fit_module, "CHUNK_SECONDS", seconds)
+        net = new_net(dropout=0.1)
+        history = net.fit(X, Y, optimizer, epochs=3, batch_size=7, schedule=schedule, validation=(XV, YV))
+        results.append((weights(net), timeless(history)))
+    assert same(results[0][0], results[1][0])
+    assert results[0][1] == results[1][1]
+
+
+def test_schedule_sets_the_rate_of_every_step():
+    scheduled, stepped = new_net(), new_net()
+    schedule = nn.Cosine(2)
+    history = scheduled.fit(X, Y, nn.SGD(0.2), epochs=2, batch_size=50, schedule=schedule, shuffle=False)
+    for step in range(8):
+        rows = slice(step % 4 * 50, step % 4 * 50 + 50)
+        stepped.train_step(X[rows], Y[rows], nn.SGD(0.2 * schedule(step / 4)))
+    for a, b in zip(weights(scheduled), weights(stepped), strict=True):
+        np.testing.assert_allclose(a, b, rtol=0, atol=1e-6)
+    assert history["learning_rate"] == [0.2 * schedule(0.75), 0.2 * schedule(1.75)]
+
+
+# Callbacks and early stopping
+
+
+def test_callbacks_are_called_in_order_and_can_stop():
+    count = Count(stop_at=2)
+    history = new_net().fit(X, Y, epochs=9, callbacks=[count])
+    assert count.calls == ["begin", 1, 2, "end"]
+    assert len(history) == 2
+
+
+@pytest.mark.parametrize("epochs", [400, 3])
+def test_early_stopping_restores_the_best_weights(epochs):
+    net, stopping = new_net(), nn.EarlyStopping(patience=3)
+    history = net.fit(X, Y, nn.SGD(2.0), epochs=epochs, validation=(XV, YV), callbacks=[stopping])
+    errors = history["validation_error"]
+    best = int(np.argmin(errors))  # the first of equals
+    assert history.best is history.epochs[best]
+    assert net.evaluate(XV, YV)[1] == errors[best]
+    if epochs == 400:
+        assert len(history) < 400
+        first_of_wait = max(i for i in range(len(errors)) if errors[i] == min(errors[: i + 1]) and errors[i] not in errors[:i])
+        assert len(history) == first_of_wait + 1 + 3
+
+
+def test_early_stopping_by_loss_and_for_regression():
+    y, yv = X @ np.ones((6, 1)), XV @ np.ones((6, 1))
+    net = nn.mlp([6, 8, 1], loss="squared_error")
+    history = net.fit(X, y, nn.SGD(0.05), epochs=30, validation=(XV, yv), callbacks=[nn.EarlyStopping()])
+    assert history.best["validation_loss"] == min(history["validation_loss"]) == net.evaluate(XV, yv)[0]
+    assert history["validation_error"] == [None] * len(history)
+
+
+def test_min_delta_counts_for_patience_but_not_for_the_weights():
+    net = new_net()
+    stopping = nn.EarlyStopping("validation_loss", patience=2, min_delta=1e9)
+    history = net.fit(X, Y, nn.SGD(0.01), epochs=50, validation=(XV, YV), callbacks=[stopping])
+    assert len(history) == 3
+    assert history.best["epoch"] == 1 + int(np.argmin(history["validation_loss"])) == 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"batch_size": 0}, ValueError, "batch_size is 0; wanted 1 to 200"),
+        ({"batch_size": 201}, ValueError, "batch_size is 201; wanted 1 to 200"),
+        ({"batch_size": 2.5}, TypeError, "batch_size is 2.5; wanted a whole number"),
+        ({"epochs": -1}, ValueError, "epochs is -1"),
+        ({"validation": XV}, ValueError, r"validation is a ndarray; wanted a pair \(x, y\)"),
+        ({"validation": (XV,)}, ValueError, "validation is a tuple of 1; wanted a pair"),
+        ({"validation": (XV, YV[:9])}, ValueError, "validation: y"),
+        ({"validation": (XV[:, :3], YV)}, ValueError, "validation: x"),
+        ({"validation": (XV[:0], YV[:0])}, ValueError, "validation has no samples"),
+        ({"validation": (XV, np.eye(3)[YV])}, None, ""),
+        ({"sample_weight": np.ones(3)}, ValueError, r"sample_weight is \(3,\)"),
+        ({"sample_weight": -np.ones(200)}, ValueError, r"sample_weight\[0\] is -1"),
+        ({"schedule": 0.5}, TypeError, "schedule is 0.5; wanted a function"),
+        ({"callbacks": [print]}, TypeError, "a callback is .*; wanted an nn.Callback"),
+        ({"callbacks": [nn.EarlyStopping()]}, ValueError, r"EarlyStopping needs validation=\(x, y\)"),
+        ({"progress": "sometimes"}, ValueError, "progress is 'sometimes'; choices: False, True, 'always'"),
+        ({"resume": "/nowhere/at/all"}, OSError, "/nowhere/at/all"),
+        ({"callbacks": [nn.Checkpoint("/nowhere/at/all")]}, OSError, "/nowhere/at"),
+    ],
+)
+def test_bad_arguments_change_nothing(arguments, error, message):
+    net = new_net()
+    if error is None:
+        net.fit(X, Y, epochs=1, **arguments)
+        return
+    before = weights(net)
+    with pytest.raises(error, match=message) as caught:
+        net.fit(X, Y, **{"epochs": 1, **arguments})
+    assert "\n" not in str(caught.value)
+    assert same(weights(net), before)
+    assert net.history is None
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: nn.EarlyStopping("loss"), "monitor is 'loss'; choices: validation_error, validation_loss"),
+        (lambda: nn.EarlyStopping(patience=0), "patience is 0"),
+        (lambda: nn.EarlyStopping(min_delta=-1), "min_delta is -1"),
+        (lambda: nn.Checkpoint("x", every=0), "every is 0"),
+    ],
+)
+def test_bad_callbacks_are_refused(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def test_validation_error_does_not_exist_for_regression():
+    net = nn.mlp([6, 1], loss="squared_error")
+    with pytest.raises(ValueError, match="which regression does not have; wanted validation_loss"):
+        net.fit(X, X[:, :1], validation=(XV, XV[:, :1]), callbacks=[nn.EarlyStopping("validation_error")])
+
+
+# Divergence
+
+
+class Raise(nn.Callback):
+    """Multiply the learning rate by `factor` from the end of an epoch on."""
+
+    def __init__(self, epoch):
+        self.epoch = epoch
+        self.kept = None
+
+    def __call__(self, epoch):
+        return 1e30 if epoch >= self.epoch else 1.0
+
+    def on_epoch_end(self, net, history):
+        self.kept = weights(net)
+
+
+@pytest.mark.parametrize("optimizer", [nn.SGD(0.01), nn.Adam(0.01)], ids=lambda o: o.kind)
+def test_divergence_keeps_the_last_good_epoch(optimizer):
+    net = nn.mlp([6, 8, 1], loss="squared_error")
+    jump = Raise(epoch=2)
+    with pytest.raises(nn.DivergedError, match=r"fit: loss is (inf|nan) at epoch 3, step \d+ \(learning rate 1e\+28\)") as caught:
+        net.fit(X, X[:, :1], optimizer, epochs=5, batch_size=20, schedule=jump, callbacks=[jump])
+    assert "those of the end of epoch 2" in str(caught.value)
+    assert isinstance(caught.value, ValueError)
+    assert (caught.value.epoch, caught.value.learning_rate) == (3, pytest.approx(1e28))
+    assert caught.value.step >= 2  # the first bad update is seen one step later
+    assert len(net.history) == 2
+    assert same(weights(net), jump.kept)
+    assert not net.engine.slots()
+    net.fit(X, X[:, :1], optimizer, epochs=1)  # usable
+
+
+def test_divergence_in_the_first_epoch_and_with_early_stopping():
+    net = nn.mlp([6, 8, 1], loss="squared_error")
+    before = weights(net)
+    with pytest.raises(nn.DivergedError, match="those before the training"):
+        net.fit(X, X[:, :1], nn.SGD(1e30), epochs=5, batch_size=20)
+    assert same(weights(net), before)
+    jump = Raise(epoch=3)
+    with pytest.raises(nn.DivergedError):
+        net.fit(X, X[:, :1], nn.SGD(0.01), epochs=5, batch_size=20, schedule=jump, validation=(XV, XV[:, :1]),
+                callbacks=[nn.EarlyStopping()])  # fmt: skip
+    assert net.history.best["validation_loss"] == net.evaluate(XV, XV[:, :1])[0] == min(net.history["validation_loss"])
+
+
+# Ctrl-C
+
+
+def test_ctrl_c_leaves_the_net_usable_and_the_handler_as_it_was():
+    handler = signal.getsignal(signal.SIGINT)
+    net, count = new_net(), Count()
+    with pytest.raises(KeyboardInterrupt):
+        net.fit(X, Y, epochs=50, validation=(XV, YV), callbacks=[count, Interrupt(4), nn.EarlyStopping("validation_loss")])
+    assert signal.getsignal(signal.SIGINT) is handler
+    assert count.calls == ["begin", 1, 2, 3, 4, "end"]
+    best = int(np.argmin(net.history["validation_loss"]))
+    assert net.history.best is net.history.epochs[best]
+    assert net.evaluate(XV, YV)[0] == net.history["validation_loss"][best]
+    net.fit(X, Y, epochs=1)
+
+
+def test_ctrl_c_in_a_real_process(tmp_path):
+    code = f"""
+import os, signal, threading
+import numpy as np
+from deltarule import nn
+x = np.random.default_rng(0).random((2000, 50), np.float32)
+y = np.arange(2000) % 10
+net = nn.mlp([50, 200, 200, 10])
+threading.Timer(0.3, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
+try:
+    net.fit(x, y, epochs=10**9, batch_size=10, callbacks=[nn.Checkpoint({str(tmp_path / "c.safetensors")!r}, every=10**9)])
+except KeyboardInterrupt:
+    print("interrupted", np.isfinite(net.forward(x)).all(), os.path.exists({str(tmp_path / "c.safetensors")!r}))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert done.stdout.split() == ["interrupted", "True", "True"], done.stderr
+
+
+# Checkpoints and resume
+
+
+class InterruptAtStep(nn.Callback):
+    """Ctrl-C as it comes in the middle of an epoch: a schedule is asked before every step."""
+
+    def __init__(self, schedule, epoch):
+        self.schedule, self.epoch, self.done = schedule, epoch, False
+
+    def __call__(self, epoch):
+        if epoch >= self.epoch and not self.done:
+            self.done = True
+            signal.raise_signal(signal.SIGINT)
+        return self.schedule(epoch)
+
+
+SETTINGS = {
+    "sgd": (nn.SGD(0.5), nn.Constant()),
+    "nesterov": (nn.Nesterov(0.05, weight_decay=1e-3), nn.Exponential(0.8)),
+    "adam": (nn.Adam(0.02), nn.Cosine(8)),
+    "adamw": (nn.AdamW(0.02, clip_norm=1.0), nn.Warmup(2, nn.Step(3, 0.5))),
+}
+
+
+@pytest.mark.parametrize("settings", SETTINGS)
+@pytest.mark.parametrize("where", [2, 2.5, 4.9])
+def test_resume_gives_the_bits_of_the_uninterrupted_run(settings, where, tmp_path, monkeypatch):
+    monkeypatch.setattr(fit_module, "CHUNK_SECONDS", 0.0)  # a chunk a step, so that the middle of an epoch is one
+    optimizer, schedule = SETTINGS[settings]
+    path = tmp_path / "checkpoint.safetensors"
+
+    def train(net, schedule, **more):
+        stopping = nn.EarlyStopping("validation_loss", patience=4)
+        callbacks = [nn.Checkpoint(path, every=3), stopping, *more.pop("callbacks", ())]
+        return net.fit(X, Y, optimizer, batch_size=9, validation=(XV, YV), callbacks=callbacks, schedule=schedule, **more)
+
+    whole = new_net(dropout=0.3)
+    expected = train(whole, schedule, epochs=8)
+
+    part = new_net(dropout=0.3)
+    if where == int(where):
+        with pytest.raises(KeyboardInterrupt):
+            train(part, schedule, epochs=5, callbacks=[Interrupt(where)])
+    else:
+        with monkeypatch.context() as patch:
+            # The interrupting schedule must pass for the one it wraps.
+            patch.setattr("deltarule.nn.plan.describe", lambda _: repr(schedule))
+            with pytest.raises(KeyboardInterrupt):
+                train(part, InterruptAtStep(schedule, where), epochs=5)
+
+    resumed = nn.mlp([6, 16, 3], seed=5, dropout=0.3)
+    history = train(resumed, schedule, epochs=8, resume=path)
+    assert same(weights(whole), weights(resumed))
+    assert timeless(history) == timeless(expected)
+    assert history.best["epoch"] == expected.best["epoch"]
+    slots = [{name: np.asarray(slot).tobytes() for name, slot in net.engine.slots().items()} for net in (whole, resumed)]
+    assert slots[0] == slots[1]
+
+
+def test_resume_of_a_finished_run_goes_on_with_more_epochs(tmp_path):
+    path = tmp_path / "checkpoint"
+    whole, part = new_net(), new_net()
+    whole.fit(X, Y, nn.Adam(), epochs=6)
+    part.fit(X, Y, nn.Adam(), epochs=4, callbacks=[nn.Checkpoint(path, every=100)])
+    again = new_net()
+    assert len(again.fit(X, Y, nn.Adam(), epochs=4, resume=path)) == 4
+    assert same(weights(again), weights(part))
+    again.fit(X, Y, nn.Adam(), epochs=6, resume=path)
+    assert same(weights(again), weights(whole))
+
+
+def test_resume_knows_that_early_stopping_has_stopped(tmp_path):
+    path = tmp_path / "checkpoint"
+    nets, histories = [new_net(), new_net()], []
+    for net, resume in zip(nets, (None, path), strict=True):
+        callbacks = [nn.Checkpoint(path), nn.EarlyStopping(patience=2)]
+        histories.append(
+            net.fit(X, Y, nn.SGD(2.0), epochs=100, validation=(XV, YV), callbacks=callbacks, resume=resume)
+        )
+    assert len(histories[0]) < 100
+    assert timeless(histories[0]) == timeless(histories[1])
+    assert same(*(weights(net) for net in nets))
+
+
+DIFFERENT = {
+    "optimizer": ({"optimizer": nn.SGD(0.1)}, "optimizer had kind 'adam', now 'sgd'"),
+    "lr": ({"optimizer": nn.Adam(0.5)}, "optimizer had lr 0.001, now 0.5"),
+    "batch_size": ({"batch_size": 20}, "batch_size was 10, is now 20"),
+    "schedule": ({"schedule": nn.Cosine(3)}, r"schedule was 'Constant\(\)', is now 'Cosine"),
+    "shuffle": ({"shuffle": False}, "shuffle was True, is now False"),
+    "samples": ({"x": X[:100], "y": Y[:100]}, "samples was 200, is now 100"),
+    "data": ({"x": X[::-1]}, "the data are not the same numbers"),
+    "validation": ({"validation": (X, Y)}, "validation"),
+    "weights": ({"sample_weight": np.ones(200)}, "sample_weight"),
+    "callbacks": ({"validation": None, "callbacks": [nn.EarlyStopping()]}, "."),
+    "epochs": ({"epochs": 1}, "epochs is 1, it is in epoch 2"),
+    "seed": ({"net": {"seed": 1}}, "seed was 0, is now 1"),
+    "layers": ({"net": {"activation": "relu"}}, "layers was"),
+    "dtype": ({"net": {"dtype": "float64"}}, "dtype was 'float32', is now 'float64'"),
+}
+
+
+@pytest.mark.parametrize("name", DIFFERENT)
+def test_resume_with_other_settings_is_refused(name, tmp_path):
+    path = tmp_path / "checkpoint"
+    usual = {"x": X, "y": Y, "optimizer": nn.Adam(), "epochs": 2, "batch_size": 10, "validation": (XV, YV)}
+    nn.mlp([6, 4, 3]).fit(**usual, callbacks=[nn.Checkpoint(path)])
+    change, message = DIFFERENT[name]
+    change = dict(change)
+    net = nn.mlp([6, 4, 3], **change.pop("net", {}))
+    before = weights(net)
+    with pytest.raises(ValueError, match=message) as caught:
+        net.fit(**{**usual, **change}, resume=path)
+    assert "\n" not in str(caught.value)
+    assert same(weights(net), before)
+
+
+def test_resume_with_another_standardisation_is_refused(tmp_path):
+    path = tmp_path / "checkpoint"
+    new_net().fit(X, Y, epochs=1, callbacks=[nn.Checkpoint(path)])
+    net = new_net()
+    net.standardize(np.zeros(6), np.full(6, 2.0))
+    with pytest.raises(ValueError, match="the standardization is not the same"):
+        net.fit(X, Y, epochs=1, resume=path)
+
+
+def test_callbacks_with_a_state_resume(tmp_path):
+    class Total(nn.Callback):
+        total = 0.0
+
+        def __repr__(self):
+            return "Total()"
+
+        def on_epoch_end(self, net, history):
+            self.total += history.epochs[-1]["train_loss"]
+
+        def state(self):
+            return {"total": self.total, "array": np.arange(3)}
+
+        def restore(self, state):
+            assert state["array"].tolist() == [0, 1, 2]
+            self.total = state["total"]
+
+    path = tmp_path / "checkpoint"
+    new_net().fit(X, Y, epochs=2, callbacks=[Total(), nn.Checkpoint(path)])
+    total = Total()
+    history = new_net().fit(X, Y, epochs=3, callbacks=[total], resume=path)
+    assert total.total == pytest.approx(math.fsum(history["train_loss"]), rel=1e-14)
+
+
+# Progress
+
+
+def test_progress_is_quiet_unless_asked_for(capsys):
+    new_net().fit(X, Y, epochs=2, progress=True)  # stderr is no terminal here
+    assert capsys.readouterr().err == ""
+    pytest.importorskip("tqdm")
+    new_net().fit(X, Y, epochs=2, validation=(XV, YV), progress="always")
+    shown = capsys.readouterr().err
+    for part in ("epoch 2/2", "loss=", "validation error=", "samples/s", "400/400"):
+        assert part in shown
+
+
+def test_threads_without_signals_can_train():
+    import threading
+
+    nets = [new_net(), new_net()]
+    thread = threading.Thread(target=nets[0].fit, args=(X, Y), kwargs={"epochs": 2})
+    thread.start()
+    thread.join()
+    nets[1].fit(X, Y, epochs=2)
+    assert same(*(weights(net) for net in nets))
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="needs Linux")
+def test_thread_count_changes_no_bit():
+    from deltarule import _core
+
+    before = _core.num_threads()
+    results = []
+    try:
+        for threads in (1, 2, 3):
+            _core.set_num_threads(threads)
+            net = nn.mlp([60, 300, 100, 10], "relu", dropout=0.2, seed=1)
+            x = np.random.default_rng(0).random((500, 60), np.float32)
+            history = net.fit(x, np.arange(500) % 10, nn.Adam(), epochs=2, batch_size=128)
+            results.append((weights(net), timeless(history)))
+    finally:
+        _core.set_num_threads(before)
+    for found, record in results[1:]:
+        assert same(found, results[0][0])
+        assert record == results[0][1]

@@ -1,0 +1,330 @@
+"""nn.Network: building, initial weights, single steps, predictions, scores, and what is refused."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from deltarule import nn
+
+ROWS = np.random.default_rng(0)
+X = ROWS.standard_normal((60, 5)).astype(np.float32)
+LABELS = ROWS.integers(0, 3, 60)
+TARGETS = ROWS.standard_normal((60, 2))
+YES_NO = ROWS.integers(0, 2, (60, 4))
+
+
+def weights(net):
+    return [np.array(parameter) for parameter in net.parameters]
+
+
+def same(a, b):
+    return len(a) == len(b) and all(p.dtype == q.dtype and p.tobytes() == q.tobytes() for p, q in zip(a, b, strict=True))
+
+
+# Building
+
+
+def test_mlp_is_the_short_form():
+    short = nn.mlp([5, 7, 4, 3], activation="relu", seed=3)
+    whole = nn.Network([nn.Dense(7, "relu"), nn.Dense(4, "relu"), nn.Dense(3)], inputs=5, seed=3)
+    assert short.layers == whole.layers
+    assert same(weights(short), weights(whole))
+    assert (short.inputs, short.outputs, short.loss, short.dtype) == (5, 3, "softmax_cross_entropy", "float32")
+    assert nn.mlp([5, 7, 3], dropout=0.5).layers == (nn.Dense(7, "tanh"), nn.Dropout(0.5), nn.Dense(3))
+
+
+def test_shapes_dtypes_and_zero_biases():
+    net = nn.Network([nn.Dense(7, "tanh", bias=False), nn.Dense(3)], inputs=5, dtype="float64")
+    assert [p.shape for p in weights(net)] == [(5, 7), (7, 3), (3,)]
+    assert {p.dtype for p in weights(net)} == {np.dtype(np.float64)}
+    assert not weights(net)[2].any()
+
+
+def test_seed_decides_the_weights():
+    assert same(weights(nn.mlp([5, 4, 3], seed=1)), weights(nn.mlp([5, 4, 3], seed=1)))
+    assert not same(weights(nn.mlp([5, 4, 3], seed=1)), weights(nn.mlp([5, 4, 3], seed=2)))
+
+
+def test_layers_of_equal_shape_differ():
+    net = nn.mlp([6, 6, 6, 6], seed=0)
+    assert not same(weights(net)[:1], weights(net)[2:3])
+
+
+@pytest.mark.parametrize(
+    ("init", "deviation"),
+    [
+        (nn.init.Uniform(0.05), 0.05 / math.sqrt(3)),
+        (nn.init.Normal(0.3), 0.3),
+        (nn.init.LeCun(), math.sqrt(1 / 400)),
+        (nn.init.Glorot(), math.sqrt(2 / 700)),
+        (nn.init.He(), math.sqrt(2 / 400)),
+        (nn.init.Zeros(), 0.0),
+    ],
+)
+def test_initialisers_have_their_deviation(init, deviation):
+    w = weights(nn.Network([nn.Dense(300)], inputs=400, init=init))[0]
+    # Mean and deviation of n = 120,000 draws: 5 standard errors.
+    n = w.size
+    assert abs(w.mean()) <= 5 * deviation / math.sqrt(n)
+    assert abs(w.std() - deviation) <= 5 * deviation / math.sqrt(n)
+    if isinstance(init, nn.init.Uniform):
+        assert abs(w).max() <= np.float32(0.05)
+
+
+@pytest.mark.parametrize(("activation", "init"), [("relu", nn.init.He()), ("gelu", nn.init.He()), ("tanh", nn.init.Glorot())])
+def test_default_initialiser_follows_the_activation(activation, init):
+    default = nn.Network([nn.Dense(9, activation), nn.Dense(3)], inputs=5, seed=4)
+    chosen = nn.Network([nn.Dense(9, activation), nn.Dense(3)], inputs=5, seed=4, init=init)
+    assert same(weights(default)[:2], weights(chosen)[:2])
+
+
+def test_parameters_are_views():
+    net = nn.mlp([5, 3], seed=0)
+    before = net.forward(X)
+    net.parameters[1][...] = 2.0
+    np.testing.assert_allclose(net.forward(X), before + 2, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "message"),
+    [
+        (lambda: nn.mlp([5, 3], activation="relu6", loss="mse"), ValueError, "loss is 'mse'; choose one of: squared_error"),
+        (lambda: nn.mlp([5, 4, 3], activation="relu6"), ValueError, "activation is 'relu6'; choose one of: linear"),
+        (lambda: nn.mlp([5, 3], device="tpu"), (ValueError, RuntimeError), "tpu"),
+        (lambda: nn.mlp([5, 3], dtype="float16"), ValueError, "dtype is 'float16'; choose one of: float32, float64"),
+        (lambda: nn.mlp([5, 3], precision="best"), ValueError, "precision is 'best'; choose one of: highest"),
+        (lambda: nn.mlp([5]), ValueError, r"mlp: sizes are \[5\]"),
+        (lambda: nn.mlp([0, 3]), ValueError, "inputs is 0; wanted at least 1"),
+        (lambda: nn.mlp([5, 0]), ValueError, "units is 0; wanted at least 1"),
+        (lambda: nn.mlp([5, 2.5]), TypeError, "units is 2.5; wanted a whole number"),
+        (lambda: nn.mlp([5, 3], seed=-1), ValueError, "seed is -1; wanted 0 or more"),
+        (lambda: nn.mlp([5, 4, 3], dropout=1.0), ValueError, "rate is 1"),
+        (lambda: nn.Network([], inputs=5), ValueError, "wanted one Dense or more"),
+        (lambda: nn.Network([nn.Dense(3), 4], inputs=5), TypeError, "a layer is 4; wanted nn.Dense or nn.Dropout"),
+        (lambda: nn.Network([nn.Dense(3), nn.Dropout(0.5)], inputs=5).forward(X), ValueError, "last layer must be a dense"),
+    ],
+)
+def test_bad_networks_are_refused(make, error, message):
+    with pytest.raises(error, match=message) as caught:
+        make()
+    assert "\n" not in str(caught.value)
+
+
+# Steps
+
+
+def test_train_step_returns_the_loss_before_the_update():
+    net = nn.mlp([5, 4, 3], seed=0, dtype="float64")
+    expected, _ = net.evaluate(X, LABELS)
+    assert net.train_step(X, LABELS, nn.SGD(0.1)) == pytest.approx(expected, rel=1e-12)
+    assert net.evaluate(X, LABELS)[0] < expected
+
+
+def test_fit_is_train_step_by_minibatches():
+    fitted, stepped = (nn.mlp([5, 4, 3], seed=0) for _ in range(2))
+    fitted.fit(X, LABELS, nn.Adam(0.01), epochs=2, batch_size=25, shuffle=False)
+    for _ in range(2):
+        for start in range(0, 60, 25):
+            stepped.train_step(X[start : start + 25], LABELS[start : start + 25], nn.Adam(0.01))
+    for a, b in zip(weights(fitted), weights(stepped), strict=True):
+        np.testing.assert_allclose(a, b, rtol=0, atol=1e-5)
+
+
+def test_lists_arrays_and_other_dtypes_are_the_same_samples():
+    values = np.arange(60).reshape(12, 5) % 7
+    labels = np.arange(12) % 3
+    results = []
+    for x in (values.astype(np.uint8), values.astype(np.float32), values.astype(np.float64), values, values.tolist()):
+        for y in (labels, labels.tolist(), labels.astype(np.uint8)):
+            net = nn.mlp([5, 4, 3], seed=0)
+            net.train_step(x, y, nn.SGD(0.1))
+            results.append(weights(net))
+    assert all(same(results[0], other) for other in results[1:])
+
+
+def test_standardize_is_the_affine_map():
+    shift, scale = np.arange(5, dtype=np.float32), np.linspace(0.5, 2, 5).astype(np.float32)
+    net = nn.mlp([5, 4, 3], seed=0)
+    expected = net.forward((X - shift) * scale)
+    net.standardize(shift, scale)
+    assert net.forward(X).tobytes() == expected.tobytes()
+    net.standardize(None, None)
+    assert net.standardization is None
+    assert net.forward(X).tobytes() == nn.mlp([5, 4, 3], seed=0).forward(X).tobytes()
+
+
+def test_standardize_refuses():
+    net = nn.mlp([5, 3])
+    with pytest.raises(ValueError, match="one of shift and scale is None"):
+        net.standardize(np.zeros(5), None)
+    with pytest.raises(ValueError, match=r"shift is \(4,\)"):
+        net.standardize(np.zeros(4), np.ones(4))
+    with pytest.raises(ValueError, match="finite"):
+        net.standardize(np.zeros(5), np.full(5, np.inf))
+
+
+# Predictions
+
+
+def test_classification():
+    net = nn.mlp([5, 8, 3], seed=0)
+    net.fit(X, LABELS, nn.Adam(0.02), epochs=300, batch_size=20)
+    z = net.forward(X).astype(np.float64)
+    labels = net.predict(X)
+    assert net.task == "classification"
+    assert (labels.dtype, labels.shape) == (np.int64, (60,))
+    assert (labels == z.argmax(axis=1)).all()
+    e = np.exp(z - z.max(axis=1, keepdims=True))
+    np.testing.assert_allclose(net.predict_proba(X), e / e.sum(axis=1, keepdims=True), rtol=1e-5, atol=1e-7)
+    assert net.score(X, LABELS) == np.mean(labels == LABELS) > 0.9
+
+
+def test_two_classes_with_one_output():
+    y = (X[:, 0] > 0).astype(int)
+    net = nn.mlp([5, 1], loss="binary_cross_entropy")
+    net.fit(X, y, nn.SGD(1.0), epochs=200, batch_size=60)
+    p = net.predict_proba(X)
+    assert p.shape == (60, 2)
+    np.testing.assert_allclose(p.sum(axis=1), 1, rtol=1e-6)
+    assert (net.predict(X) == (p[:, 1] > 0.5)).all()
+    assert net.score(X, y) == np.mean(net.predict(X) == y) > 0.9
+
+
+def test_multi_label():
+    net = nn.mlp([5, 30, 4], loss="binary_cross_entropy")
+    net.fit(X, YES_NO, nn.Adam(0.02), epochs=400, batch_size=60)
+    found = net.predict(X)
+    assert net.task == "multi_label"
+    assert found.shape == (60, 4)
+    assert set(np.unique(found)) <= {0, 1}
+    np.testing.assert_allclose(net.predict_proba(X), 1 / (1 + np.exp(-net.forward(X).astype(float))), rtol=1e-5)
+    assert net.score(X, YES_NO) == np.mean((found == YES_NO).all(axis=1)) > 0.9
+
+
+def test_regression_with_two_outputs():
+    net = nn.mlp([5, 30, 2], loss="squared_error")
+    history = net.fit(X, TARGETS, nn.Adam(0.02), epochs=400, batch_size=60)
+    values = net.predict(X)
+    assert net.task == "regression"
+    assert values.shape == (60, 2)
+    residual, total = ((values - TARGETS) ** 2).sum(axis=0), ((TARGETS - TARGETS.mean(axis=0)) ** 2).sum(axis=0)
+    assert net.score(X, TARGETS) == pytest.approx(np.mean(1 - residual / total), rel=1e-5)
+    assert net.score(X, TARGETS) > 0.9
+    assert history["train_error"] == [None] * 400
+
+
+def test_regression_with_one_output_takes_y_as_a_row():
+    nets = [nn.mlp([5, 4, 1], loss="squared_error", seed=0) for _ in range(2)]
+    nets[0].fit(X, TARGETS[:, 0], nn.SGD(0.1), epochs=2, batch_size=20)
+    nets[1].fit(X, TARGETS[:, :1], nn.SGD(0.1), epochs=2, batch_size=20)
+    assert same(*(weights(net) for net in nets))
+    assert nets[0].predict(X).shape == (60, 1)
+
+
+def test_r2_of_a_constant_target():
+    net = nn.Network([nn.Dense(2)], inputs=5, loss="squared_error", init=nn.init.Zeros())
+    assert net.score(X, np.zeros((60, 2))) == 1
+    assert net.score(X, np.ones((60, 2))) == 0
+
+
+def test_labels_with_squared_error_are_classification():
+    net = nn.mlp([5, 8, 3], loss="squared_error")
+    history = net.fit(X, LABELS, nn.Adam(0.02), epochs=300, batch_size=20, validation=(X, LABELS))
+    assert net.task == "classification"
+    assert (net.predict(X) == net.forward(X).argmax(axis=1)).all()
+    assert history["validation_error"][-1] == pytest.approx(1 - net.score(X, LABELS))
+    with pytest.raises(ValueError, match="predict_proba: loss is squared_error"):
+        net.predict_proba(X)
+
+
+def test_perceptron_learns_by_its_rule():
+    """w <- w + x (t - y), from 0: threshold units and the squared error (Rosenblatt 1958)."""
+    y = (X @ np.array([1, -1, 0.5, 0, 2], np.float32) > 0).astype(float)
+    net = nn.Network([nn.Dense(1, "threshold")], inputs=5, loss="squared_error", init=nn.init.Zeros())
+    w, b = np.zeros(5), 0.0
+    for row, t in zip(X[:20], y[:20], strict=True):
+        net.train_step(row[None], np.array([[t]]), nn.SGD(1.0))
+        wrong = t - float(row @ w + b >= 0)
+        w, b = w + wrong * row, b + wrong
+    np.testing.assert_allclose(weights(net)[0][:, 0], w, rtol=1e-5, atol=1e-5)
+    net.fit(X, y, nn.SGD(1.0), epochs=200, batch_size=1)
+    assert ((net.predict(X)[:, 0] > 0.5) == (y > 0.5)).all()
+
+
+# Bad samples
+
+
+@pytest.mark.parametrize("call", ["fit", "train_step", "evaluate"])
+@pytest.mark.parametrize(
+    ("x", "y", "error", "message"),
+    [
+        (X[:, :4], LABELS, ValueError, "features|is \\(60, 4\\)"),
+        (X[0], LABELS, ValueError, r"x is \(5,\)"),
+        (X.astype(str), LABELS, TypeError, "x is <U.*; wanted numbers"),
+        (X, LABELS[:59], ValueError, "59"),
+        (X, np.where(LABELS == 2, 3, LABELS), ValueError, "is 3; wanted labels from 0 to 2"),
+        (X, LABELS - 1, ValueError, "is -1; wanted labels from 0 to 2"),
+        (X, TARGETS, ValueError, "3 outputs"),
+        (X, LABELS.astype(str), TypeError, "y is <U.*; wanted numbers"),
+        (np.where(X == X[7, 2], np.nan, X), LABELS, ValueError, r"x\[7, 2\] is -?nan"),
+        (np.where(X == X[7, 2], np.inf, X), LABELS, ValueError, r"x\[7, 2\] is inf"),
+        (X[:0], LABELS[:0], ValueError, "no samples|no rows|wanted 1 to 0"),
+        (5.0, LABELS, ValueError, "x is a single number"),
+    ],
+)
+def test_bad_samples_are_refused(call, x, y, error, message):
+    net = nn.mlp([5, 4, 3])
+    before = weights(net)
+    arguments = {"fit": (nn.SGD(0.1), 1, 1), "train_step": (nn.SGD(0.1),), "evaluate": ()}[call]
+    with pytest.raises(error, match=message) as caught:
+        getattr(net, call)(x, y, *arguments)
+    assert "\n" not in str(caught.value)
+    assert same(weights(net), before)
+
+
+@pytest.mark.parametrize(
+    ("x", "message"),
+    [(X[:, :4], "4 features, the network has 5 inputs"), (X[0], r"x is \(5,\)"), (np.full((2, 5), np.nan), "nan")],
+)
+@pytest.mark.parametrize("call", ["predict", "predict_proba", "forward"])
+def test_bad_samples_are_refused_at_predict(call, x, message):
+    with pytest.raises(ValueError, match=message):
+        getattr(nn.mlp([5, 3]), call)(x)
+
+
+def test_targets_of_a_cross_entropy_are_probabilities():
+    net = nn.mlp([5, 4], loss="binary_cross_entropy")
+    with pytest.raises(ValueError, match="y goes from -1 to 1; binary_cross_entropy wants targets from 0 to 1"):
+        net.fit(X, 2 * YES_NO - 1, batch_size=10)
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "error", "message"),
+    [
+        (nn.SGD(-0.1), ValueError, "lr is -0.1"),
+        (nn.SGD(math.nan), ValueError, "lr is -?nan"),
+        (nn.SGD("fast"), TypeError, "SGD: lr is 'fast'; wanted a number"),
+        (nn.SGD(0.1, weight_decay=-1), ValueError, "weight_decay is -1"),
+        (nn.Momentum(0.1, momentum=1.0), ValueError, "momentum is 1"),
+        (nn.Adam(beta1=1.5), ValueError, "beta1 is 1.5"),
+        (nn.Adam(eps=0), ValueError, "eps is 0"),
+        ("adam", TypeError, "optimizer is 'adam'; wanted one of nn.SGD, nn.Momentum, nn.Nesterov, nn.Adam, nn.AdamW"),
+    ],
+)
+def test_bad_optimizers_are_refused(optimizer, error, message):
+    for call in ("fit", "train_step"):
+        with pytest.raises(error, match=message):
+            getattr(nn.mlp([5, 3]), call)(X, LABELS, optimizer)
+
+
+def test_train_step_that_diverges_keeps_the_weights():
+    net = nn.mlp([5, 3], loss="squared_error", seed=0)
+    net.parameters[0][...] = 1e30
+    before = weights(net)
+    with pytest.raises(nn.DivergedError, match=r"train_step: loss is inf at step 1 \(learning rate 0.1\)") as caught:
+        net.train_step(X, LABELS, nn.SGD(0.1))
+    assert (caught.value.epoch, caught.value.step, caught.value.learning_rate) == (None, 1, 0.1)
+    assert same(weights(net), before)
