@@ -1,0 +1,229 @@
+"""Model files: what they keep, and what is refused; disks that are full."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import safetensors.numpy
+from test_nn import LABELS, YES_NO, X, same, weights
+
+from deltarule import nn
+from deltarule.nn import files
+
+ROOT = hasattr(os, "geteuid") and os.geteuid() == 0
+
+
+@pytest.fixture
+def saved(tmp_path):
+    path = tmp_path / "model.safetensors"
+    nn.mlp([5, 4, 3], seed=1).save(path)
+    return path
+
+
+def test_a_model_comes_back_whole(tmp_path):
+    path = tmp_path / "model.safetensors"
+    net = nn.Network(
+        [nn.Dense(6, "leaky_relu", slope=0.2), nn.Dropout(0.25), nn.Dense(3, bias=False)], inputs=5, dtype="float64", seed=9
+    )
+    net.standardize(np.arange(5), np.full(5, 0.5))
+    net.classes, net.image_shape = ["null", "eins", "zwei"], (1, 5)
+    net.fit(X, LABELS, nn.Adam(), epochs=2, batch_size=30)
+    net.save(path)
+    again = nn.Network.load(path)
+    assert same(weights(net), weights(again))
+    for name in ("layers", "inputs", "outputs", "loss", "dtype", "precision", "seed", "task", "classes", "image_shape"):
+        assert getattr(again, name) == getattr(net, name), name
+    assert again.predict_proba(X).tobytes() == net.predict_proba(X).tobytes()
+    assert again.predict(X).tobytes() == net.predict(X).tobytes()
+    for found in (net, again):
+        found.fit(X, LABELS, nn.Adam(), epochs=1, batch_size=30)
+    assert same(weights(net), weights(again))
+
+
+@pytest.mark.parametrize(("loss", "y"), [("binary_cross_entropy", YES_NO[:, :3]), ("squared_error", LABELS)])
+def test_the_task_comes_back(loss, y, tmp_path):
+    net = nn.mlp([5, 4, 3], loss=loss)
+    net.fit(X, y, epochs=1, batch_size=30)
+    net.save(tmp_path / "model")
+    assert nn.Network.load(tmp_path / "model").predict(X).tobytes() == net.predict(X).tobytes()
+
+
+def test_others_can_read_the_file(saved):
+    tensors = safetensors.numpy.load_file(saved)
+    assert {name: t.shape for name, t in tensors.items()} == {
+        "layer0.weight": (5, 4),
+        "layer0.bias": (4,),
+        "layer1.weight": (4, 3),
+        "layer1.bias": (3,),
+    }
+    with safetensors.safe_open(saved, "numpy") as file:
+        metadata = file.metadata()
+    assert (metadata["format"], metadata["version"]) == ("deltarule model", str(files.VERSION))
+    assert json.loads(metadata["header"])["layers"][0]["activation"] == "tanh"
+
+
+# What is not a model
+
+
+def rewrite(path, change_tensors=lambda t: t, metadata=None, **header):
+    with safetensors.safe_open(path, "numpy") as file:
+        found = dict(file.metadata())
+    found["header"] = json.dumps({**json.loads(found["header"]), **header})
+    found.update(metadata or {})
+    tensors = change_tensors(safetensors.numpy.load_file(path))
+    path.write_bytes(safetensors.numpy.save(tensors, found))
+
+
+def without(name):
+    return lambda tensors: {key: t for key, t in tensors.items() if key != name}
+
+
+def test_every_truncation_is_noticed(saved):
+    content = saved.read_bytes()
+    for length in (0, 5, 8, 9, 20, len(content) // 2, len(content) - 1):
+        saved.write_bytes(content[:length])
+        with pytest.raises(ValueError, match="is truncated|is not a safetensors file") as caught:
+            nn.Network.load(saved)
+        assert str(saved) in str(caught.value)
+        assert "\n" not in str(caught.value)
+        if length >= 20:
+            assert "is truncated" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "content", [b"PK\x03\x04" + bytes(100), b"hello", bytes(1000), (20).to_bytes(8, "little") + b"{" * 20, b"\x80\x05" * 50]
+)
+def test_other_files_are_refused(content, saved):
+    saved.write_bytes(content)
+    with pytest.raises(ValueError, match="is not a safetensors file"):
+        nn.Network.load(saved)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"metadata": {"format": "pt"}}, "is a safetensors file, but not of deltarule; wanted a deltarule model"),
+        ({"metadata": {"version": "2"}}, "has format version 2; this deltarule reads up to 1"),
+        ({"metadata": {"version": "x"}}, "version is 'x'"),
+        ({"metadata": {"header": "{"}}, "is damaged"),
+        ({"metadata": {"header": "[]"}}, "is damaged"),
+        ({"change_tensors": without("layer1.bias")}, "lacks the tensor 'layer1.bias'"),
+        ({"change_tensors": lambda t: {**t, "layer0.weight": t["layer0.weight"].T.copy()}}, r"layer0.weight is float32 \(4, 5\); the architecture wants float32 \(5, 4\)"),
+        ({"change_tensors": lambda t: {**t, "layer0.bias": t["layer0.bias"].astype(float)}}, "layer0.bias is float64"),
+        ({"loss": "hinge"}, "loss is 'hinge'"),
+        ({"inputs": 6}, r"the architecture wants float32 \(6, 4\)"),
+        ({"layers": [{"kind": "conv"}]}, "layer kind is 'conv'; choices: dense, dropout"),
+        ({"layers": [{"kind": "dense", "units": 3, "groups": 2}]}, "cannot be loaded"),
+        ({"layers": 5}, "cannot be loaded"),
+    ],
+)  # fmt: skip
+def test_models_that_do_not_fit_are_refused(change, message, saved):
+    rewrite(saved, **change)
+    with pytest.raises(ValueError, match=message) as caught:
+        nn.Network.load(saved)
+    assert str(saved) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_header_without_an_entry_is_refused(saved):
+    with safetensors.safe_open(saved, "numpy") as file:
+        header = json.loads(file.metadata()["header"])
+    del header["dtype"]
+    rewrite(saved, metadata={"header": json.dumps(header)})
+    with pytest.raises(ValueError, match="is damaged: its header lacks 'dtype'"):
+        nn.Network.load(saved)
+
+
+def test_checkpoints_and_models_are_told_apart(saved, tmp_path):
+    path = tmp_path / "checkpoint"
+    net = nn.mlp([5, 4, 3], seed=1)
+    net.fit(X, LABELS, epochs=1, batch_size=30, callbacks=[nn.Checkpoint(path)])
+    with pytest.raises(ValueError, match="is a deltarule checkpoint; wanted a deltarule model"):
+        nn.Network.load(path)
+    with pytest.raises(ValueError, match="is a deltarule model; wanted a deltarule checkpoint"):
+        net.fit(X, LABELS, epochs=1, batch_size=30, resume=saved)
+
+
+def test_a_truncated_checkpoint_is_refused(tmp_path):
+    path = tmp_path / "checkpoint"
+    net = nn.mlp([5, 4, 3], seed=1)
+    net.fit(X, LABELS, epochs=1, batch_size=30, callbacks=[nn.Checkpoint(path)])
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(ValueError, match="is truncated"):
+        net.fit(X, LABELS, epochs=1, batch_size=30, resume=path)
+
+
+def test_a_missing_file_and_an_unknown_device(saved):
+    with pytest.raises(FileNotFoundError, match="nowhere.safetensors"):
+        nn.Network.load("nowhere.safetensors")
+    with pytest.raises((ValueError, RuntimeError), match="tpu"):
+        nn.Network.load(saved, device="tpu")
+
+
+# Writing
+
+
+def test_saving_replaces_and_leaves_nothing_behind(saved):
+    net = nn.mlp([5, 3], seed=7)
+    net.save(saved)
+    assert same(weights(nn.Network.load(saved)), weights(net))
+    assert os.listdir(saved.parent) == [saved.name]
+
+
+def test_a_link_stays_a_link(saved, tmp_path):
+    link = tmp_path / "link"
+    link.symlink_to(saved)
+    net = nn.mlp([5, 3], seed=7)
+    net.save(link)
+    assert link.is_symlink()
+    assert same(weights(nn.Network.load(saved)), weights(net))
+
+
+def test_an_unwritable_place_is_an_oserror(saved, tmp_path):
+    net = nn.mlp([5, 3])
+    with pytest.raises(OSError, match="nowhere"):
+        net.save(tmp_path / "nowhere" / "model")
+    with pytest.raises(OSError, match="folder"):
+        net.fit(X, LABELS, batch_size=30, callbacks=[nn.Checkpoint(tmp_path)])
+    if not ROOT:
+        tmp_path.chmod(0o500)
+        with pytest.raises(PermissionError):
+            net.save(saved)
+        tmp_path.chmod(0o700)
+
+
+@pytest.mark.parametrize("what", ["model", "checkpoint"])
+def test_a_full_disk_leaves_the_old_file(what, tmp_path):
+    """The limit on file sizes stands for the full disk; it is that of a process of its own."""
+    path = tmp_path / "file"
+    code = f"""
+import resource, sys
+import numpy as np
+from deltarule import nn
+x, y = np.random.default_rng(0).random((100, 50), np.float32), np.arange(100) % 10
+def write(seed):
+    net = nn.mlp([50, 100, 10], seed=seed)
+    if {what!r} == "model":
+        net.save({str(path)!r})
+    else:
+        net.fit(x, y, epochs=1, callbacks=[nn.Checkpoint({str(path)!r})])
+write(1)
+before = open({str(path)!r}, "rb").read()
+resource.setrlimit(resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))
+try:
+    write(2)
+except OSError as error:
+    print(type(error).__name__, error.errno)
+assert open({str(path)!r}, "rb").read() == before
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split()[0] == "OSError"
+    assert os.listdir(tmp_path) == ["file"]
+    assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] != 4096
