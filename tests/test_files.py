@@ -11,10 +11,9 @@ import sys
 import numpy as np
 import pytest
 import safetensors.numpy
-from test_nn import LABELS, YES_NO, X, same, weights
-
 from deltarule import nn
 from deltarule.nn import files
+from test_nn import LABELS, YES_NO, X, same, weights
 
 ROOT = hasattr(os, "geteuid") and os.geteuid() == 0
 
@@ -29,7 +28,10 @@ def saved(tmp_path):
 def test_a_model_comes_back_whole(tmp_path):
     path = tmp_path / "model.safetensors"
     net = nn.Network(
-        [nn.Dense(6, "leaky_relu", slope=0.2), nn.Dropout(0.25), nn.Dense(3, bias=False)], inputs=5, dtype="float64", seed=9
+        [nn.Dense(6, "leaky_relu", slope=0.2), nn.Dropout(0.25), nn.Dense(3, bias=False)],
+        inputs=5,
+        dtype="float64",
+        seed=9,
     )
     net.standardize(np.arange(5), np.full(5, 0.5))
     net.classes, net.image_shape = ["null", "eins", "zwei"], (1, 5)
@@ -37,7 +39,18 @@ def test_a_model_comes_back_whole(tmp_path):
     net.save(path)
     again = nn.Network.load(path)
     assert same(weights(net), weights(again))
-    for name in ("layers", "inputs", "outputs", "loss", "dtype", "precision", "seed", "task", "classes", "image_shape"):
+    for name in (
+        "layers",
+        "inputs",
+        "outputs",
+        "loss",
+        "dtype",
+        "precision",
+        "seed",
+        "task",
+        "classes",
+        "image_shape",
+    ):
         assert getattr(again, name) == getattr(net, name), name
     assert again.predict_proba(X).tobytes() == net.predict_proba(X).tobytes()
     assert again.predict(X).tobytes() == net.predict(X).tobytes()
@@ -84,11 +97,19 @@ def without(name):
     return lambda tensors: {key: t for key, t in tensors.items() if key != name}
 
 
+def transposed(tensors):
+    return {**tensors, "layer0.weight": tensors["layer0.weight"].T.copy()}
+
+
+def widened(tensors):
+    return {**tensors, "layer0.bias": tensors["layer0.bias"].astype(float)}
+
+
 def test_every_truncation_is_noticed(saved):
     content = saved.read_bytes()
     for length in (0, 5, 8, 9, 20, len(content) // 2, len(content) - 1):
         saved.write_bytes(content[:length])
-        with pytest.raises(ValueError, match="is truncated|is not a safetensors file") as caught:
+        with pytest.raises(ValueError, match=r"is truncated|is not a safetensors file") as caught:
             nn.Network.load(saved)
         assert str(saved) in str(caught.value)
         assert "\n" not in str(caught.value)
@@ -97,7 +118,14 @@ def test_every_truncation_is_noticed(saved):
 
 
 @pytest.mark.parametrize(
-    "content", [b"PK\x03\x04" + bytes(100), b"hello", bytes(1000), (20).to_bytes(8, "little") + b"{" * 20, b"\x80\x05" * 50]
+    "content",
+    [
+        b"PK\x03\x04" + bytes(100),
+        b"hello",
+        bytes(1000),
+        (20).to_bytes(8, "little") + b"{" * 20,
+        b"\x80\x05" * 50,
+    ],
 )
 def test_other_files_are_refused(content, saved):
     saved.write_bytes(content)
@@ -108,14 +136,14 @@ def test_other_files_are_refused(content, saved):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"metadata": {"format": "pt"}}, "is a safetensors file, but not of deltarule; wanted a deltarule model"),
+        ({"metadata": {"format": "pt"}}, "but not of deltarule; wanted a deltarule model"),
         ({"metadata": {"version": "2"}}, "has format version 2; this deltarule reads up to 1"),
         ({"metadata": {"version": "x"}}, "version is 'x'"),
         ({"metadata": {"header": "{"}}, "is damaged"),
         ({"metadata": {"header": "[]"}}, "is damaged"),
         ({"change_tensors": without("layer1.bias")}, "lacks the tensor 'layer1.bias'"),
-        ({"change_tensors": lambda t: {**t, "layer0.weight": t["layer0.weight"].T.copy()}}, r"layer0.weight is float32 \(4, 5\); the architecture wants float32 \(5, 4\)"),
-        ({"change_tensors": lambda t: {**t, "layer0.bias": t["layer0.bias"].astype(float)}}, "layer0.bias is float64"),
+        ({"change_tensors": transposed}, r"layer0.weight is float32 \(4, 5\); .* wants float32 \(5, 4\)"),
+        ({"change_tensors": widened}, "layer0.bias is float64"),
         ({"loss": "hinge"}, "loss is 'hinge'"),
         ({"inputs": 6}, r"the architecture wants float32 \(6, 4\)"),
         ({"layers": [{"kind": "conv"}]}, "layer kind is 'conv'; choices: dense, dropout"),
@@ -160,7 +188,7 @@ def test_a_truncated_checkpoint_is_refused(tmp_path):
 
 
 def test_a_missing_file_and_an_unknown_device(saved):
-    with pytest.raises(FileNotFoundError, match="nowhere.safetensors"):
+    with pytest.raises(FileNotFoundError, match=r"nowhere\.safetensors"):
         nn.Network.load("nowhere.safetensors")
     with pytest.raises((ValueError, RuntimeError), match="tpu"):
         nn.Network.load(saved, device="tpu")
@@ -222,7 +250,9 @@ except OSError as error:
     print(type(error).__name__, error.errno)
 assert open({str(path)!r}, "rb").read() == before
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
+    )
     assert done.returncode == 0, done.stderr
     assert done.stdout.split()[0] == "OSError"
     assert os.listdir(tmp_path) == ["file"]

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import math
 import os
 import signal
 import subprocess
 import sys
 
+import deltarule.nn.fit as fit_module
 import numpy as np
 import pytest
-from test_nn import same, weights
-
-import deltarule.nn.fit as fit_module
 from deltarule import nn
+from test_nn import same, weights
 
 ROWS = np.random.default_rng(1)
 X = ROWS.standard_normal((200, 6)).astype(np.float32)
@@ -172,7 +170,9 @@ def test_early_stopping_restores_the_best_weights(epochs):
     assert net.evaluate(XV, YV)[1] == errors[best]
     if epochs == 400:
         assert len(history) < 400
-        first_of_wait = max(i for i in range(len(errors)) if errors[i] == min(errors[: i + 1]) and errors[i] not in errors[:i])
+        first_of_wait = max(
+            i for i in range(len(errors)) if errors[i] == min(errors[: i + 1]) and errors[i] not in errors[:i]
+        )
         assert len(history) == first_of_wait + 1 + 3
 
 
@@ -269,7 +269,9 @@ class Raise(nn.Callback):
 def test_divergence_keeps_the_last_good_epoch(optimizer):
     net = nn.mlp([6, 8, 1], loss="squared_error")
     jump = Raise(epoch=2)
-    with pytest.raises(nn.DivergedError, match=r"fit: loss is (inf|nan) at epoch 3, step \d+ \(learning rate 1e\+28\)") as caught:
+    with pytest.raises(
+        nn.DivergedError, match=r"fit: loss is (inf|nan) at epoch 3, step \d+ \(learning rate 1e\+28\)"
+    ) as caught:
         net.fit(X, X[:, :1], optimizer, epochs=5, batch_size=20, schedule=jump, callbacks=[jump])
     assert "those of the end of epoch 2" in str(caught.value)
     assert isinstance(caught.value, ValueError)
@@ -291,7 +293,11 @@ def test_divergence_in_the_first_epoch_and_with_early_stopping():
     with pytest.raises(nn.DivergedError):
         net.fit(X, X[:, :1], nn.SGD(0.01), epochs=5, batch_size=20, schedule=jump, validation=(XV, XV[:, :1]),
                 callbacks=[nn.EarlyStopping()])  # fmt: skip
-    assert net.history.best["validation_loss"] == net.evaluate(XV, XV[:, :1])[0] == min(net.history["validation_loss"])
+    assert (
+        net.history.best["validation_loss"]
+        == net.evaluate(XV, XV[:, :1])[0]
+        == min(net.history["validation_loss"])
+    )
 
 
 # Ctrl-C
@@ -301,7 +307,13 @@ def test_ctrl_c_leaves_the_net_usable_and_the_handler_as_it_was():
     handler = signal.getsignal(signal.SIGINT)
     net, count = new_net(), Count()
     with pytest.raises(KeyboardInterrupt):
-        net.fit(X, Y, epochs=50, validation=(XV, YV), callbacks=[count, Interrupt(4), nn.EarlyStopping("validation_loss")])
+        net.fit(
+            X,
+            Y,
+            epochs=50,
+            validation=(XV, YV),
+            callbacks=[count, Interrupt(4), nn.EarlyStopping("validation_loss")],
+        )
     assert signal.getsignal(signal.SIGINT) is handler
     assert count.calls == ["begin", 1, 2, 3, 4, "end"]
     best = int(np.argmin(net.history["validation_loss"]))
@@ -318,164 +330,17 @@ from deltarule import nn
 x = np.random.default_rng(0).random((2000, 50), np.float32)
 y = np.arange(2000) % 10
 net = nn.mlp([50, 200, 200, 10])
+path = {str(tmp_path / "checkpoint")!r}
 threading.Timer(0.3, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
 try:
-    net.fit(x, y, epochs=10**9, batch_size=10, callbacks=[nn.Checkpoint({str(tmp_path / "c.safetensors")!r}, every=10**9)])
+    net.fit(x, y, epochs=10**9, batch_size=10, callbacks=[nn.Checkpoint(path, every=10**9)])
 except KeyboardInterrupt:
-    print("interrupted", np.isfinite(net.forward(x)).all(), os.path.exists({str(tmp_path / "c.safetensors")!r}))
+    print("interrupted", np.isfinite(net.forward(x)).all(), os.path.exists(path))
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
+    )
     assert done.stdout.split() == ["interrupted", "True", "True"], done.stderr
-
-
-# Checkpoints and resume
-
-
-class InterruptAtStep(nn.Callback):
-    """Ctrl-C as it comes in the middle of an epoch: a schedule is asked before every step."""
-
-    def __init__(self, schedule, epoch):
-        self.schedule, self.epoch, self.done = schedule, epoch, False
-
-    def __call__(self, epoch):
-        if epoch >= self.epoch and not self.done:
-            self.done = True
-            signal.raise_signal(signal.SIGINT)
-        return self.schedule(epoch)
-
-
-SETTINGS = {
-    "sgd": (nn.SGD(0.5), nn.Constant()),
-    "nesterov": (nn.Nesterov(0.05, weight_decay=1e-3), nn.Exponential(0.8)),
-    "adam": (nn.Adam(0.02), nn.Cosine(8)),
-    "adamw": (nn.AdamW(0.02, clip_norm=1.0), nn.Warmup(2, nn.Step(3, 0.5))),
-}
-
-
-@pytest.mark.parametrize("settings", SETTINGS)
-@pytest.mark.parametrize("where", [2, 2.5, 4.9])
-def test_resume_gives_the_bits_of_the_uninterrupted_run(settings, where, tmp_path, monkeypatch):
-    monkeypatch.setattr(fit_module, "CHUNK_SECONDS", 0.0)  # a chunk a step, so that the middle of an epoch is one
-    optimizer, schedule = SETTINGS[settings]
-    path = tmp_path / "checkpoint.safetensors"
-
-    def train(net, schedule, **more):
-        stopping = nn.EarlyStopping("validation_loss", patience=4)
-        callbacks = [nn.Checkpoint(path, every=3), stopping, *more.pop("callbacks", ())]
-        return net.fit(X, Y, optimizer, batch_size=9, validation=(XV, YV), callbacks=callbacks, schedule=schedule, **more)
-
-    whole = new_net(dropout=0.3)
-    expected = train(whole, schedule, epochs=8)
-
-    part = new_net(dropout=0.3)
-    if where == int(where):
-        with pytest.raises(KeyboardInterrupt):
-            train(part, schedule, epochs=5, callbacks=[Interrupt(where)])
-    else:
-        with monkeypatch.context() as patch:
-            # The interrupting schedule must pass for the one it wraps.
-            patch.setattr("deltarule.nn.plan.describe", lambda _: repr(schedule))
-            with pytest.raises(KeyboardInterrupt):
-                train(part, InterruptAtStep(schedule, where), epochs=5)
-
-    resumed = nn.mlp([6, 16, 3], seed=5, dropout=0.3)
-    history = train(resumed, schedule, epochs=8, resume=path)
-    assert same(weights(whole), weights(resumed))
-    assert timeless(history) == timeless(expected)
-    assert history.best["epoch"] == expected.best["epoch"]
-    slots = [{name: np.asarray(slot).tobytes() for name, slot in net.engine.slots().items()} for net in (whole, resumed)]
-    assert slots[0] == slots[1]
-
-
-def test_resume_of_a_finished_run_goes_on_with_more_epochs(tmp_path):
-    path = tmp_path / "checkpoint"
-    whole, part = new_net(), new_net()
-    whole.fit(X, Y, nn.Adam(), epochs=6)
-    part.fit(X, Y, nn.Adam(), epochs=4, callbacks=[nn.Checkpoint(path, every=100)])
-    again = new_net()
-    assert len(again.fit(X, Y, nn.Adam(), epochs=4, resume=path)) == 4
-    assert same(weights(again), weights(part))
-    again.fit(X, Y, nn.Adam(), epochs=6, resume=path)
-    assert same(weights(again), weights(whole))
-
-
-def test_resume_knows_that_early_stopping_has_stopped(tmp_path):
-    path = tmp_path / "checkpoint"
-    nets, histories = [new_net(), new_net()], []
-    for net, resume in zip(nets, (None, path), strict=True):
-        callbacks = [nn.Checkpoint(path), nn.EarlyStopping(patience=2)]
-        histories.append(
-            net.fit(X, Y, nn.SGD(2.0), epochs=100, validation=(XV, YV), callbacks=callbacks, resume=resume)
-        )
-    assert len(histories[0]) < 100
-    assert timeless(histories[0]) == timeless(histories[1])
-    assert same(*(weights(net) for net in nets))
-
-
-DIFFERENT = {
-    "optimizer": ({"optimizer": nn.SGD(0.1)}, "optimizer had kind 'adam', now 'sgd'"),
-    "lr": ({"optimizer": nn.Adam(0.5)}, "optimizer had lr 0.001, now 0.5"),
-    "batch_size": ({"batch_size": 20}, "batch_size was 10, is now 20"),
-    "schedule": ({"schedule": nn.Cosine(3)}, r"schedule was 'Constant\(\)', is now 'Cosine"),
-    "shuffle": ({"shuffle": False}, "shuffle was True, is now False"),
-    "samples": ({"x": X[:100], "y": Y[:100]}, "samples was 200, is now 100"),
-    "data": ({"x": X[::-1]}, "the data are not the same numbers"),
-    "validation": ({"validation": (X, Y)}, "validation"),
-    "weights": ({"sample_weight": np.ones(200)}, "sample_weight"),
-    "callbacks": ({"validation": None, "callbacks": [nn.EarlyStopping()]}, "."),
-    "epochs": ({"epochs": 1}, "epochs is 1, it is in epoch 2"),
-    "seed": ({"net": {"seed": 1}}, "seed was 0, is now 1"),
-    "layers": ({"net": {"activation": "relu"}}, "layers was"),
-    "dtype": ({"net": {"dtype": "float64"}}, "dtype was 'float32', is now 'float64'"),
-}
-
-
-@pytest.mark.parametrize("name", DIFFERENT)
-def test_resume_with_other_settings_is_refused(name, tmp_path):
-    path = tmp_path / "checkpoint"
-    usual = {"x": X, "y": Y, "optimizer": nn.Adam(), "epochs": 2, "batch_size": 10, "validation": (XV, YV)}
-    nn.mlp([6, 4, 3]).fit(**usual, callbacks=[nn.Checkpoint(path)])
-    change, message = DIFFERENT[name]
-    change = dict(change)
-    net = nn.mlp([6, 4, 3], **change.pop("net", {}))
-    before = weights(net)
-    with pytest.raises(ValueError, match=message) as caught:
-        net.fit(**{**usual, **change}, resume=path)
-    assert "\n" not in str(caught.value)
-    assert same(weights(net), before)
-
-
-def test_resume_with_another_standardisation_is_refused(tmp_path):
-    path = tmp_path / "checkpoint"
-    new_net().fit(X, Y, epochs=1, callbacks=[nn.Checkpoint(path)])
-    net = new_net()
-    net.standardize(np.zeros(6), np.full(6, 2.0))
-    with pytest.raises(ValueError, match="the standardization is not the same"):
-        net.fit(X, Y, epochs=1, resume=path)
-
-
-def test_callbacks_with_a_state_resume(tmp_path):
-    class Total(nn.Callback):
-        total = 0.0
-
-        def __repr__(self):
-            return "Total()"
-
-        def on_epoch_end(self, net, history):
-            self.total += history.epochs[-1]["train_loss"]
-
-        def state(self):
-            return {"total": self.total, "array": np.arange(3)}
-
-        def restore(self, state):
-            assert state["array"].tolist() == [0, 1, 2]
-            self.total = state["total"]
-
-    path = tmp_path / "checkpoint"
-    new_net().fit(X, Y, epochs=2, callbacks=[Total(), nn.Checkpoint(path)])
-    total = Total()
-    history = new_net().fit(X, Y, epochs=3, callbacks=[total], resume=path)
-    assert total.total == pytest.approx(math.fsum(history["train_loss"]), rel=1e-14)
 
 
 # Progress

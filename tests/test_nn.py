@@ -6,7 +6,6 @@ import math
 
 import numpy as np
 import pytest
-
 from deltarule import nn
 
 ROWS = np.random.default_rng(0)
@@ -21,7 +20,9 @@ def weights(net):
 
 
 def same(a, b):
-    return len(a) == len(b) and all(p.dtype == q.dtype and p.tobytes() == q.tobytes() for p, q in zip(a, b, strict=True))
+    return len(a) == len(b) and all(
+        p.dtype == q.dtype and p.tobytes() == q.tobytes() for p, q in zip(a, b, strict=True)
+    )
 
 
 # Building
@@ -32,7 +33,12 @@ def test_mlp_is_the_short_form():
     whole = nn.Network([nn.Dense(7, "relu"), nn.Dense(4, "relu"), nn.Dense(3)], inputs=5, seed=3)
     assert short.layers == whole.layers
     assert same(weights(short), weights(whole))
-    assert (short.inputs, short.outputs, short.loss, short.dtype) == (5, 3, "softmax_cross_entropy", "float32")
+    assert (short.inputs, short.outputs, short.loss, short.dtype) == (
+        5,
+        3,
+        "softmax_cross_entropy",
+        "float32",
+    )
     assert nn.mlp([5, 7, 3], dropout=0.5).layers == (nn.Dense(7, "tanh"), nn.Dropout(0.5), nn.Dense(3))
 
 
@@ -74,7 +80,9 @@ def test_initialisers_have_their_deviation(init, deviation):
         assert abs(w).max() <= np.float32(0.05)
 
 
-@pytest.mark.parametrize(("activation", "init"), [("relu", nn.init.He()), ("gelu", nn.init.He()), ("tanh", nn.init.Glorot())])
+@pytest.mark.parametrize(
+    ("activation", "init"), [("relu", nn.init.He()), ("gelu", nn.init.He()), ("tanh", nn.init.Glorot())]
+)
 def test_default_initialiser_follows_the_activation(activation, init):
     default = nn.Network([nn.Dense(9, activation), nn.Dense(3)], inputs=5, seed=4)
     chosen = nn.Network([nn.Dense(9, activation), nn.Dense(3)], inputs=5, seed=4, init=init)
@@ -91,10 +99,22 @@ def test_parameters_are_views():
 @pytest.mark.parametrize(
     ("make", "error", "message"),
     [
-        (lambda: nn.mlp([5, 3], activation="relu6", loss="mse"), ValueError, "loss is 'mse'; choose one of: squared_error"),
-        (lambda: nn.mlp([5, 4, 3], activation="relu6"), ValueError, "activation is 'relu6'; choose one of: linear"),
+        (
+            lambda: nn.mlp([5, 3], activation="relu6", loss="mse"),
+            ValueError,
+            "loss is 'mse'; choose one of: squared_error",
+        ),
+        (
+            lambda: nn.mlp([5, 4, 3], activation="relu6"),
+            ValueError,
+            "activation is 'relu6'; choose one of: linear",
+        ),
         (lambda: nn.mlp([5, 3], device="tpu"), (ValueError, RuntimeError), "tpu"),
-        (lambda: nn.mlp([5, 3], dtype="float16"), ValueError, "dtype is 'float16'; choose one of: float32, float64"),
+        (
+            lambda: nn.mlp([5, 3], dtype="float16"),
+            ValueError,
+            "dtype is 'float16'; choose one of: float32, float64",
+        ),
         (lambda: nn.mlp([5, 3], precision="best"), ValueError, "precision is 'best'; choose one of: highest"),
         (lambda: nn.mlp([5]), ValueError, r"mlp: sizes are \[5\]"),
         (lambda: nn.mlp([0, 3]), ValueError, "inputs is 0; wanted at least 1"),
@@ -103,8 +123,16 @@ def test_parameters_are_views():
         (lambda: nn.mlp([5, 3], seed=-1), ValueError, "seed is -1; wanted 0 or more"),
         (lambda: nn.mlp([5, 4, 3], dropout=1.0), ValueError, "rate is 1"),
         (lambda: nn.Network([], inputs=5), ValueError, "wanted one Dense or more"),
-        (lambda: nn.Network([nn.Dense(3), 4], inputs=5), TypeError, "a layer is 4; wanted nn.Dense or nn.Dropout"),
-        (lambda: nn.Network([nn.Dense(3), nn.Dropout(0.5)], inputs=5).forward(X), ValueError, "last layer must be a dense"),
+        (
+            lambda: nn.Network([nn.Dense(3), 4], inputs=5),
+            TypeError,
+            "a layer is 4; wanted nn.Dense or nn.Dropout",
+        ),
+        (
+            lambda: nn.Network([nn.Dense(3), nn.Dropout(0.5)], inputs=5).forward(X),
+            ValueError,
+            "last layer must be a dense",
+        ),
     ],
 )
 def test_bad_networks_are_refused(make, error, message):
@@ -137,7 +165,13 @@ def test_lists_arrays_and_other_dtypes_are_the_same_samples():
     values = np.arange(60).reshape(12, 5) % 7
     labels = np.arange(12) % 3
     results = []
-    for x in (values.astype(np.uint8), values.astype(np.float32), values.astype(np.float64), values, values.tolist()):
+    for x in (
+        values.astype(np.uint8),
+        values.astype(np.float32),
+        values.astype(np.float64),
+        values,
+        values.tolist(),
+    ):
         for y in (labels, labels.tolist(), labels.astype(np.uint8)):
             net = nn.mlp([5, 4, 3], seed=0)
             net.train_step(x, y, nn.SGD(0.1))
@@ -200,7 +234,9 @@ def test_multi_label():
     assert net.task == "multi_label"
     assert found.shape == (60, 4)
     assert set(np.unique(found)) <= {0, 1}
-    np.testing.assert_allclose(net.predict_proba(X), 1 / (1 + np.exp(-net.forward(X).astype(float))), rtol=1e-5)
+    np.testing.assert_allclose(
+        net.predict_proba(X), 1 / (1 + np.exp(-net.forward(X).astype(float))), rtol=1e-5
+    )
     assert net.score(X, YES_NO) == np.mean((found == YES_NO).all(axis=1)) > 0.9
 
 
@@ -210,7 +246,10 @@ def test_regression_with_two_outputs():
     values = net.predict(X)
     assert net.task == "regression"
     assert values.shape == (60, 2)
-    residual, total = ((values - TARGETS) ** 2).sum(axis=0), ((TARGETS - TARGETS.mean(axis=0)) ** 2).sum(axis=0)
+    residual, total = (
+        ((values - TARGETS) ** 2).sum(axis=0),
+        ((TARGETS - TARGETS.mean(axis=0)) ** 2).sum(axis=0),
+    )
     assert net.score(X, TARGETS) == pytest.approx(np.mean(1 - residual / total), rel=1e-5)
     assert net.score(X, TARGETS) > 0.9
     assert history["train_error"] == [None] * 400
@@ -269,8 +308,8 @@ def test_perceptron_learns_by_its_rule():
         (X, LABELS - 1, ValueError, "is -1; wanted labels from 0 to 2"),
         (X, TARGETS, ValueError, "3 outputs"),
         (X, LABELS.astype(str), TypeError, "y is <U.*; wanted numbers"),
-        (np.where(X == X[7, 2], np.nan, X), LABELS, ValueError, r"x\[7, 2\] is -?nan"),
-        (np.where(X == X[7, 2], np.inf, X), LABELS, ValueError, r"x\[7, 2\] is inf"),
+        (np.where(X[7, 2] == X, np.nan, X), LABELS, ValueError, r"x\[7, 2\] is -?nan"),
+        (np.where(X[7, 2] == X, np.inf, X), LABELS, ValueError, r"x\[7, 2\] is inf"),
         (X[:0], LABELS[:0], ValueError, "no samples|no rows|wanted 1 to 0"),
         (5.0, LABELS, ValueError, "x is a single number"),
     ],
@@ -287,7 +326,11 @@ def test_bad_samples_are_refused(call, x, y, error, message):
 
 @pytest.mark.parametrize(
     ("x", "message"),
-    [(X[:, :4], "4 features, the network has 5 inputs"), (X[0], r"x is \(5,\)"), (np.full((2, 5), np.nan), "nan")],
+    [
+        (X[:, :4], "4 features, the network has 5 inputs"),
+        (X[0], r"x is \(5,\)"),
+        (np.full((2, 5), np.nan), "nan"),
+    ],
 )
 @pytest.mark.parametrize("call", ["predict", "predict_proba", "forward"])
 def test_bad_samples_are_refused_at_predict(call, x, message):
@@ -297,7 +340,9 @@ def test_bad_samples_are_refused_at_predict(call, x, message):
 
 def test_targets_of_a_cross_entropy_are_probabilities():
     net = nn.mlp([5, 4], loss="binary_cross_entropy")
-    with pytest.raises(ValueError, match="y goes from -1 to 1; binary_cross_entropy wants targets from 0 to 1"):
+    with pytest.raises(
+        ValueError, match="y goes from -1 to 1; binary_cross_entropy wants targets from 0 to 1"
+    ):
         net.fit(X, 2 * YES_NO - 1, batch_size=10)
 
 
@@ -311,20 +356,28 @@ def test_targets_of_a_cross_entropy_are_probabilities():
         (nn.Momentum(0.1, momentum=1.0), ValueError, "momentum is 1"),
         (nn.Adam(beta1=1.5), ValueError, "beta1 is 1.5"),
         (nn.Adam(eps=0), ValueError, "eps is 0"),
-        ("adam", TypeError, "optimizer is 'adam'; wanted one of nn.SGD, nn.Momentum, nn.Nesterov, nn.Adam, nn.AdamW"),
+        (
+            "adam",
+            TypeError,
+            "optimizer is 'adam'; wanted one of nn.SGD, nn.Momentum, nn.Nesterov, nn.Adam, nn.AdamW",
+        ),
     ],
 )
 def test_bad_optimizers_are_refused(optimizer, error, message):
     for call in ("fit", "train_step"):
         with pytest.raises(error, match=message):
-            getattr(nn.mlp([5, 3]), call)(X, LABELS, optimizer, **({"batch_size": 60} if call == "fit" else {}))
+            getattr(nn.mlp([5, 3]), call)(
+                X, LABELS, optimizer, **({"batch_size": 60} if call == "fit" else {})
+            )
 
 
 def test_train_step_that_diverges_keeps_the_weights():
     net = nn.mlp([5, 3], loss="squared_error", seed=0)
     net.parameters[0][...] = 1e30
     before = weights(net)
-    with pytest.raises(nn.DivergedError, match=r"train_step: loss is inf at step 1 \(learning rate 0.1\)") as caught:
+    with pytest.raises(
+        nn.DivergedError, match=r"train_step: loss is inf at step 1 \(learning rate 0.1\)"
+    ) as caught:
         net.train_step(X, LABELS, nn.SGD(0.1))
     assert (caught.value.epoch, caught.value.step, caught.value.learning_rate) == (None, 1, 0.1)
     assert same(weights(net), before)

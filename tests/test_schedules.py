@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 
 import pytest
-
 from deltarule import nn
 from deltarule.nn.schedules import describe
 

@@ -1,4 +1,4 @@
-"""The same net in PyTorch: after every step the same weights and loss, for every optimiser, activation and loss.
+"""The same net in PyTorch: after every step the same weights and loss, for every optimiser and activation.
 
 PyTorch runs in float64 and is the reference; both our dtypes are held against it, and so is PyTorch's own
 float32, which shows that the bound is one that float32 training keeps.
@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from tolerance import trajectory
-
 from deltarule import nn
+from tolerance import trajectory
 
 torch = pytest.importorskip("torch")
 F = torch.nn.functional
@@ -69,9 +68,7 @@ class TorchNet:
         ours, rule, settings = optimizer
         self.dtype = dtype
         self.activation, self.loss = ACTIVATIONS[activation], LOSSES[net.loss]
-        self.parameters = [
-            torch.tensor(np.array(p), dtype=dtype, requires_grad=True) for p in net.parameters
-        ]
+        self.parameters = [torch.tensor(np.array(p), dtype=dtype, requires_grad=True) for p in net.parameters]
         # Decay is for weights, here as there.
         groups = [
             {"params": self.parameters[0::2], "weight_decay": ours.weight_decay},

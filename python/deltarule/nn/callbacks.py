@@ -58,8 +58,8 @@ class EarlyStopping(Callback):
     patience : int
         Epochs without improvement that end the training.
     min_delta : float
-        A fall must be larger than this to count as improvement for the patience. (The best weights are those of
-        the lowest value, however small the fall.)
+        A fall must be larger than this to count as improvement for the patience. (The best weights are those
+        of the lowest value, however small the fall.)
 
     Examples
     --------
@@ -98,7 +98,7 @@ class EarlyStopping(Callback):
         self._start()
 
     def on_epoch_end(self, net: Network, history: History) -> bool:
-        """Keep the weights if they are the best so far; true after ``patience`` epochs without improvement."""
+        """Keep the weights if they are the best so far; true when ``patience`` is at its end."""
         record = history.epochs[-1]
         value = record["validation_error"] if self.monitor is None else record[self.monitor]
         if value is None:
@@ -136,8 +136,8 @@ class EarlyStopping(Callback):
 class Checkpoint(Callback):
     """Write the whole state of the training to ``path``, for ``fit(..., resume=path)``.
 
-    It is written after every ``every`` epochs, at the end, and on Ctrl-C (then in the middle of an epoch). The
-    file replaces the last one in one step: a full disk leaves the old one as it was.
+    It is written after every ``every`` epochs, at the end, and on Ctrl-C (then in the middle of an epoch).
+    The file replaces the last one in one step: a full disk leaves the old one as it was.
 
     Parameters
     ----------

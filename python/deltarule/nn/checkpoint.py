@@ -1,7 +1,7 @@
 """Checkpoints: the whole state of a training, so that it goes on to the bits of the uninterrupted run.
 
-Tensors  layerL.weight, layerL.bias; slots.m.0, ...; epoch.losses, epoch.weights (of the steps done since the last
-         epoch's end); good.layerL.weight, ... (the parameters at that end, if steps were done since); callbackI.*
+Tensors  layerL.weight, layerL.bias; slots.m.0, ...; callbackI.*; and of the steps done since the last epoch's
+         end epoch.losses, epoch.weights and, if there are any, the parameters at that end, good.layerL.weight
 Header   settings (`Plan.settings`), state, history, callbacks
 """
 
@@ -67,7 +67,9 @@ def read(path: PathLike, training: Training) -> SavedState:
             raise ValueError(f"fit: cannot resume {path}: {_difference(key, before, now[key])}")
     done = header["state"]["epoch"] + (header["state"]["step"] > 0)
     if training.plan.epochs < done:
-        raise ValueError(f"fit: cannot resume {path}: epochs is {training.plan.epochs}, it is in epoch {done}")
+        raise ValueError(
+            f"fit: cannot resume {path}: epochs is {training.plan.epochs}, it is in epoch {done}"
+        )
     net = training.net
     names = model.parameter_names(net)
     wanted = [*names, *(f"good.{name}" for name in names if header["state"]["step"])]

@@ -1,7 +1,7 @@
-"""Files of models and checkpoints: safetensors with a JSON header of ours, read with care, written whole or not.
+"""Files of models and checkpoints: safetensors with a JSON header of ours, written whole or not at all.
 
-Layout   8 bytes: length of the JSON that follows (little endian); JSON: name -> dtype, shape, data_offsets, and
-         ``__metadata__``; the data. Ours in the metadata: ``format``, ``version`` and ``header`` (JSON again).
+Layout   8 bytes: length of the JSON that follows (little endian); JSON: name -> dtype, shape, data_offsets;
+         also ``__metadata__``: ours are ``format``, ``version`` and ``header`` (JSON again). Then the data.
 Refs     https://github.com/huggingface/safetensors#format
 """
 
@@ -34,7 +34,7 @@ def write(path: PathLike, kind: str, tensors: Mapping[str, npt.NDArray[Any]], he
     OSError
         Disk full, folder missing or not writable.
     """
-    # The library's own file writing turns a full disk into an error of its own kind, so only bytes come from it.
+    # Only bytes come from the library: its own file writing turns a full disk into an error of its own kind.
     import safetensors.numpy
 
     metadata = {"format": kind, "version": str(VERSION), "header": json.dumps(header)}
@@ -94,9 +94,7 @@ def read(path: PathLike, kind: str) -> tuple[Tensors, dict[str, Any]]:
     if not version.isdecimal():
         raise ValueError(f"{path}: version is {version!r}; wanted a number")
     if int(version) > VERSION:
-        raise ValueError(
-            f"{path} has format version {version}; this deltarule reads up to {VERSION}: a newer one is needed"
-        )
+        raise ValueError(f"{path} has format version {version}; this deltarule reads up to {VERSION}")
     try:
         header = json.loads(metadata["header"])
         tensors = safetensors.numpy.load(content)
@@ -133,6 +131,7 @@ def take(tensors: Tensors, name: str, like: Any, path: PathLike) -> npt.NDArray[
     tensor = tensors[name]
     if tensor.shape != tuple(like.shape) or tensor.dtype != np.dtype(str(like.dtype)):
         raise ValueError(
-            f"{path}: {name} is {tensor.dtype} {tensor.shape}; the architecture wants {like.dtype} {tuple(like.shape)}"
+            f"{path}: {name} is {tensor.dtype} {tensor.shape}; "
+            f"the architecture wants {like.dtype} {tuple(like.shape)}"
         )
     return tensor

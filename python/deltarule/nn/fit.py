@@ -1,8 +1,8 @@
 """The training loop: epochs of minibatches in chunks short enough for Ctrl-C, progress and callbacks.
 
-A step's result does not depend on the chunk it is in, and losses are summed exactly (math.fsum), so the clock,
-which sizes the chunks, changes no bit. The gradient norms are taken on the last minibatch of every epoch, which
-is always a chunk of its own.
+A step's result does not depend on the chunk it is in, and losses are summed exactly (math.fsum), so the
+clock, which sizes the chunks, changes no bit. The gradient norms are taken on the last minibatch of every
+epoch, which is always a chunk of its own.
 """
 
 from __future__ import annotations
@@ -170,8 +170,8 @@ class Training:
         self.net.engine.set_slots({})
         where = "those before the training" if epoch == 1 else f"those of the end of epoch {epoch - 1}"
         raise DivergedError(
-            f"fit: loss is {loss} at epoch {epoch}, step {step} (learning rate {rate:g}); the weights are {where}; "
-            "a smaller learning rate or clip_norm may help",
+            f"fit: loss is {loss} at epoch {epoch}, step {step} (learning rate {rate:g}); "
+            f"the weights are {where}; a smaller learning rate or clip_norm may help",
             epoch=epoch,
             step=step,
             learning_rate=rate,
@@ -213,7 +213,7 @@ class Training:
             raise interrupt
 
     def _write_checkpoints(self, epoch: int = 0, last: bool = False) -> None:
-        """Those due at the end of ``epoch``; all of them where it is the ``last``, or in the middle of one (0)."""
+        """Those due after ``epoch``; all of them after the ``last``, and in the middle of one (0)."""
         for callback in self.plan.callbacks:
             if isinstance(callback, Checkpoint) and (last or epoch % callback.every == 0):
                 checkpoint.write(callback.path, self)

@@ -30,10 +30,11 @@ class History:
     Attributes
     ----------
     epochs : list of dict
-        One record an epoch: ``epoch`` (from 1), ``train_loss`` and ``train_error`` (means over the epoch, while the
-        weights change), ``validation_loss``, ``validation_error`` (at its end), ``seconds``,
-        ``samples_per_second`` (training alone), ``learning_rate`` (of the last step), ``gradient_norms`` (L2 norm of
-        every layer's weight gradient on the last minibatch). Errors are fractions; what was not measured is None.
+        One record an epoch: ``epoch`` (from 1), ``train_loss`` and ``train_error`` (means over the epoch,
+        while the weights change), ``validation_loss``, ``validation_error`` (at its end), ``seconds``,
+        ``samples_per_second`` (training alone), ``learning_rate`` (of the last step), ``gradient_norms`` (L2
+        norm of every layer's weight gradient on the last minibatch). Errors are fractions; what was not
+        measured is None.
     best : dict or None
         With early stopping, the record of the epoch whose weights the net has now.
 

@@ -1,4 +1,4 @@
-"""From what users give (NumPy, Array, lists) to what the engine takes; shapes and values are for it to check."""
+"""From what users give (NumPy, Array, lists) to what the engine takes, which checks shapes and values."""
 
 from __future__ import annotations
 

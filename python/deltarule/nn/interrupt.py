@@ -11,7 +11,7 @@ from typing import Any
 class HeldInterrupt:
     """Holds SIGINT back while it is entered; `release` lets it through.
 
-    Outside the main thread, where Python delivers no signals, it does nothing. A second Ctrl-C is not held back.
+    Outside the main thread, where Python delivers no signals, it does nothing. A second Ctrl-C goes through.
     """
 
     def __init__(self) -> None:

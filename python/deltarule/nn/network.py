@@ -13,7 +13,8 @@ from .. import _core
 from . import init as initializers
 from . import model
 from .callbacks import Callback
-from .fit import Plan, Training
+from .files import PathLike
+from .fit import Training
 from .history import DivergedError, History
 from .inputs import (
     CLASSIFICATION,
@@ -26,8 +27,9 @@ from .inputs import (
     check_targets,
 )
 from .layers import Dense, Dropout, Layer
-from .optimizers import SGD, Optimizer
+from .optimizers import Optimizer
 from .optimizers import check as check_optimizer
+from .plan import Plan
 from .schedules import Schedule
 
 EVALUATE_ROWS = 1000
@@ -46,7 +48,7 @@ class Network:
         mean of -log softmax(z)[label]; mean over samples of the sum over outputs of log(1 + e^z) - t z;
         1/2 of the mean over samples of |z - t|^2.
     init : nn.init initialiser, optional
-        For the weights of every layer; by default He for rectifiers and Glorot for the rest. Biases start at 0.
+        For the weights of every layer; by default He for rectifiers, Glorot for the rest. Biases start at 0.
     device : str
         "cpu", or another of ``_core.devices()``.
     precision : "highest", "high" or "medium"
@@ -142,7 +144,7 @@ class Network:
     @property
     def parameters(self) -> list[_core.Array]:
         """Weights [I,O] and biases [O] in layer order: views, so writing to them changes the net."""
-        return self.engine.parameters()
+        return list(self.engine.parameters())
 
     def standardize(self, shift: npt.ArrayLike | None, scale: npt.ArrayLike | None) -> None:
         """Let the net take x as (x - shift) * scale, feature by feature; saved with the model.
@@ -176,7 +178,7 @@ class Network:
         progress: bool | str = False,
         sample_weight: Any = None,
         shuffle: bool = True,
-        resume: model.PathLike | None = None,
+        resume: PathLike | None = None,
     ) -> History:
         """Train on minibatches, from the weights as they are, with the optimiser's state and step count at 0.
 
@@ -214,8 +216,8 @@ class Network:
         TypeError, ValueError
             For bad input, before anything has changed.
         DivergedError
-            If the loss turns NaN or infinite. The weights are then those of the end of the last good epoch (with
-            early stopping those of the best epoch), and the optimiser's state is empty.
+            If the loss turns NaN or infinite. The weights are then those of the end of the last good epoch
+            (with early stopping those of the best epoch), and the optimiser's state is empty.
         KeyboardInterrupt
             Ctrl-C, after the step it came in. The net stays usable, and checkpoints are written.
         """
@@ -276,7 +278,7 @@ class Network:
         return np.asarray(self.engine.outputs(as_features(x, self.dtype, "forward"), EVALUATE_ROWS))
 
     def predict(self, x: Any) -> npt.NDArray[Any]:
-        """x[N,I] -> labels int64 [N] (classification), 0 or 1 [N,O] (multi-label) or values [N,O] (regression)."""
+        """x[N,I] -> labels int64 [N] (classification), 0 or 1 [N,O] (multi-label), or values [N,O]."""
         z = self.forward(x)
         if self.task == REGRESSION:
             return z
@@ -298,7 +300,9 @@ class Network:
             With the squared error, whose outputs are no probabilities.
         """
         if self.loss == "squared_error":
-            raise ValueError("predict_proba: loss is squared_error; wanted a cross-entropy (forward gives the outputs)")
+            raise ValueError(
+                "predict_proba: loss is squared_error; wanted a cross-entropy (forward gives the outputs)"
+            )
         z = self.forward(x)
         if self.loss == "softmax_cross_entropy":
             return np.asarray(_core.softmax(z, 1))
@@ -308,8 +312,8 @@ class Network:
     def score(self, x: Any, y: Any) -> float:
         """Share of right samples (multi-label: of samples with every label right), or R^2 for regression.
 
-        R^2 = 1 - sum (y - t)^2 / sum (t - mean t)^2, mean over the outputs; a constant target gives 1 if it is
-        hit exactly, else 0.
+        R^2 = 1 - sum (y - t)^2 / sum (t - mean t)^2, mean over the outputs; a constant target gives 1 if
+        it is hit exactly, else 0.
         """
         _, error = self.evaluate(x, y)
         if error is not None:
@@ -321,12 +325,12 @@ class Network:
         r2 = np.where(total > 0, 1 - residual / np.where(total > 0, total, 1), residual == 0)
         return float(r2.mean())
 
-    def save(self, path: model.PathLike) -> None:
+    def save(self, path: PathLike) -> None:
         """Write the model as safetensors; on failure (OSError) an older file of that name is as it was."""
         model.save(path, self)
 
     @staticmethod
-    def load(path: model.PathLike, device: str = "cpu") -> Network:
+    def load(path: PathLike, device: str = "cpu") -> Network:
         """The model that `save` wrote.
 
         Raises
@@ -334,8 +338,8 @@ class Network:
         OSError
             If the file cannot be read.
         ValueError
-            If it is truncated, not a safetensors file, not a model of ours, of a newer version, or does not fit
-            its own architecture.
+            If it is truncated, not a safetensors file, not a model of ours, of a newer version, or does not
+            fit its own architecture.
         """
         return model.load(path, device, Network)
 

@@ -72,7 +72,7 @@ class Momentum(Optimizer):
 
 @dataclass
 class Nesterov(Optimizer):
-    """v <- momentum v + g; w <- w - lr (g + momentum v), g with weight decay (Sutskever et al., ICML 2013)."""
+    """v <- momentum v + g; w <- w - lr (g + momentum v), g with weight decay (Sutskever et al. 2013)."""
 
     kind = "nesterov"
     momentum: float = 0.9

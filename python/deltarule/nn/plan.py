@@ -62,9 +62,13 @@ class Plan:
             raise ValueError("fit: x has no samples")
         batch_size = as_count(batch_size, "fit: batch_size")
         if not 1 <= batch_size <= len(features):
-            raise ValueError(f"fit: batch_size is {batch_size}; wanted 1 to {len(features)}, the number of samples")
+            raise ValueError(
+                f"fit: batch_size is {batch_size}; wanted 1 to {len(features)}, the number of samples"
+            )
         if schedule is not None and not callable(schedule):
-            raise TypeError(f"fit: schedule is {schedule!r}; wanted a function of the epoch, such as nn.Cosine(10)")
+            raise TypeError(
+                f"fit: schedule is {schedule!r}; wanted a function of the epoch, such as nn.Cosine(10)"
+            )
         held_out = None if validation is None else _validation(net, validation, task)
         _check_callbacks(callbacks, held_out is not None, task)
         return cls(
@@ -124,7 +128,7 @@ def _validation(net: Network, validation: Any, task: str) -> Arrays:
     if not isinstance(validation, (tuple, list)) or len(validation) != 2:
         length = f" of {len(validation)}" if isinstance(validation, (tuple, list)) else ""
         raise ValueError(f"fit: validation is a {type(validation).__name__}{length}; wanted a pair (x, y)")
-    features, targets, own_task = _samples(net, *validation, "fit: validation")
+    features, targets, own_task = _samples(net, validation[0], validation[1], "fit: validation")
     net.engine.check("fit: validation", features, targets, None)
     if len(features) == 0:
         raise ValueError("fit: validation has no samples")
@@ -152,5 +156,5 @@ def _digest(*arrays: npt.NDArray[Any]) -> str:
     digest = hashlib.sha256()
     for array in arrays:
         digest.update(f"{array.dtype} {array.shape}".encode())
-        digest.update(memoryview(array).cast("B") if array.size else b"")
+        digest.update(array.reshape(-1).view(np.uint8).data)
     return digest.hexdigest()

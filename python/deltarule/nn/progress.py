@@ -25,7 +25,9 @@ class Progress:
             try:
                 from tqdm import tqdm
             except ImportError as error:
-                raise ImportError("fit: progress needs tqdm; pip install 'deltarule[train]', or progress=False") from error
+                raise ImportError(
+                    "fit: progress needs tqdm; pip install 'deltarule[train]', or progress=False"
+                ) from error
             self._bar = tqdm(
                 total=samples * epochs, initial=done, unit=" samples", unit_scale=True, dynamic_ncols=True
             )

@@ -77,7 +77,7 @@ class Cosine:
 
 @dataclass(frozen=True)
 class Warmup:
-    """A straight line from ``start`` to 1 in ``epochs`` epochs; from there on the schedule ``then``, from its 0.
+    """A straight line from ``start`` to 1 in ``epochs`` epochs; then the schedule ``then`` from its 0.
 
     Ref: Goyal et al., "Accurate, large minibatch SGD", 2017.
 
@@ -95,7 +95,9 @@ class Warmup:
     def __post_init__(self) -> None:
         _check(self.epochs > 0, f"Warmup: epochs is {self.epochs}; wanted more than 0")
         _check(0 <= self.start <= 1, f"Warmup: start is {self.start}; wanted 0 to 1")
-        _check(callable(self.then), f"Warmup: then is {self.then!r}; wanted a schedule, such as nn.Cosine(10)")
+        _check(
+            callable(self.then), f"Warmup: then is {self.then!r}; wanted a schedule, such as nn.Cosine(10)"
+        )
 
     def __call__(self, epoch: float) -> float:
         if epoch >= self.epochs:

@@ -1,0 +1,167 @@
+"""Checkpoints: a resumed training gives the bits of the uninterrupted one, and no other training resumes."""
+
+from __future__ import annotations
+
+import math
+import signal
+
+import deltarule.nn.fit as fit_module
+import numpy as np
+import pytest
+from deltarule import nn
+from test_fit import XV, YV, Interrupt, X, Y, new_net, timeless
+from test_nn import same, weights
+
+
+class InterruptAtStep(nn.Callback):
+    """Ctrl-C as it comes in the middle of an epoch: a schedule is asked before every step."""
+
+    def __init__(self, schedule, epoch):
+        self.schedule, self.epoch, self.done = schedule, epoch, False
+
+    def __call__(self, epoch):
+        if epoch >= self.epoch and not self.done:
+            self.done = True
+            signal.raise_signal(signal.SIGINT)
+        return self.schedule(epoch)
+
+
+SETTINGS = {
+    "sgd": (nn.SGD(0.5), nn.Constant()),
+    "nesterov": (nn.Nesterov(0.05, weight_decay=1e-3), nn.Exponential(0.8)),
+    "adam": (nn.Adam(0.02), nn.Cosine(8)),
+    "adamw": (nn.AdamW(0.02, clip_norm=1.0), nn.Warmup(2, nn.Step(3, 0.5))),
+}
+
+
+@pytest.mark.parametrize("settings", SETTINGS)
+@pytest.mark.parametrize("where", [2, 2.5, 4.9])
+def test_resume_gives_the_bits_of_the_uninterrupted_run(settings, where, tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        fit_module, "CHUNK_SECONDS", 0.0
+    )  # a chunk a step, so that the middle of an epoch is one
+    optimizer, schedule = SETTINGS[settings]
+    path = tmp_path / "checkpoint.safetensors"
+
+    def train(net, schedule, **more):
+        stopping = nn.EarlyStopping("validation_loss", patience=4)
+        callbacks = [nn.Checkpoint(path, every=3), stopping, *more.pop("callbacks", ())]
+        return net.fit(
+            X, Y, optimizer, batch_size=9, validation=(XV, YV), callbacks=callbacks, schedule=schedule, **more
+        )
+
+    whole = new_net(dropout=0.3)
+    expected = train(whole, schedule, epochs=8)
+
+    part = new_net(dropout=0.3)
+    if where == int(where):
+        with pytest.raises(KeyboardInterrupt):
+            train(part, schedule, epochs=5, callbacks=[Interrupt(where)])
+    else:
+        with monkeypatch.context() as patch:
+            # The interrupting schedule must pass for the one it wraps.
+            patch.setattr("deltarule.nn.plan.describe", lambda _: repr(schedule))
+            with pytest.raises(KeyboardInterrupt):
+                train(part, InterruptAtStep(schedule, where), epochs=5)
+
+    resumed = nn.mlp([6, 16, 3], seed=5, dropout=0.3)
+    history = train(resumed, schedule, epochs=8, resume=path)
+    assert same(weights(whole), weights(resumed))
+    assert timeless(history) == timeless(expected)
+    assert history.best["epoch"] == expected.best["epoch"]
+    slots = [
+        {name: np.asarray(slot).tobytes() for name, slot in net.engine.slots().items()}
+        for net in (whole, resumed)
+    ]
+    assert slots[0] == slots[1]
+
+
+def test_resume_of_a_finished_run_goes_on_with_more_epochs(tmp_path):
+    path = tmp_path / "checkpoint"
+    whole, part = new_net(), new_net()
+    whole.fit(X, Y, nn.Adam(), epochs=6)
+    part.fit(X, Y, nn.Adam(), epochs=4, callbacks=[nn.Checkpoint(path, every=100)])
+    again = new_net()
+    assert len(again.fit(X, Y, nn.Adam(), epochs=4, resume=path)) == 4
+    assert same(weights(again), weights(part))
+    again.fit(X, Y, nn.Adam(), epochs=6, resume=path)
+    assert same(weights(again), weights(whole))
+
+
+def test_resume_knows_that_early_stopping_has_stopped(tmp_path):
+    path = tmp_path / "checkpoint"
+    nets, histories = [new_net(), new_net()], []
+    for net, resume in zip(nets, (None, path), strict=True):
+        callbacks = [nn.Checkpoint(path), nn.EarlyStopping(patience=2)]
+        histories.append(
+            net.fit(X, Y, nn.SGD(2.0), epochs=100, validation=(XV, YV), callbacks=callbacks, resume=resume)
+        )
+    assert len(histories[0]) < 100
+    assert timeless(histories[0]) == timeless(histories[1])
+    assert same(*(weights(net) for net in nets))
+
+
+DIFFERENT = {
+    "optimizer": ({"optimizer": nn.SGD(0.1)}, "optimizer had kind 'adam', now 'sgd'"),
+    "lr": ({"optimizer": nn.Adam(0.5)}, "optimizer had lr 0.001, now 0.5"),
+    "batch_size": ({"batch_size": 20}, "batch_size was 10, is now 20"),
+    "schedule": ({"schedule": nn.Cosine(3)}, r"schedule was 'Constant\(\)', is now 'Cosine"),
+    "shuffle": ({"shuffle": False}, "shuffle was True, is now False"),
+    "samples": ({"x": X[:100], "y": Y[:100]}, "samples was 200, is now 100"),
+    "data": ({"x": X[::-1]}, "the data are not the same numbers"),
+    "validation": ({"validation": (X, Y)}, "validation"),
+    "weights": ({"sample_weight": np.ones(200)}, "sample_weight"),
+    "callbacks": ({"validation": None, "callbacks": [nn.EarlyStopping()]}, "."),
+    "epochs": ({"epochs": 1}, "epochs is 1, it is in epoch 2"),
+    "seed": ({"net": {"seed": 1}}, "seed was 0, is now 1"),
+    "layers": ({"net": {"activation": "relu"}}, "layers was"),
+    "dtype": ({"net": {"dtype": "float64"}}, "dtype was 'float32', is now 'float64'"),
+}
+
+
+@pytest.mark.parametrize("name", DIFFERENT)
+def test_resume_with_other_settings_is_refused(name, tmp_path):
+    path = tmp_path / "checkpoint"
+    usual = {"x": X, "y": Y, "optimizer": nn.Adam(), "epochs": 2, "batch_size": 10, "validation": (XV, YV)}
+    nn.mlp([6, 4, 3]).fit(**usual, callbacks=[nn.Checkpoint(path)])
+    change, message = DIFFERENT[name]
+    change = dict(change)
+    net = nn.mlp([6, 4, 3], **change.pop("net", {}))
+    before = weights(net)
+    with pytest.raises(ValueError, match=message) as caught:
+        net.fit(**{**usual, **change}, resume=path)
+    assert "\n" not in str(caught.value)
+    assert same(weights(net), before)
+
+
+def test_resume_with_another_standardisation_is_refused(tmp_path):
+    path = tmp_path / "checkpoint"
+    new_net().fit(X, Y, epochs=1, callbacks=[nn.Checkpoint(path)])
+    net = new_net()
+    net.standardize(np.zeros(6), np.full(6, 2.0))
+    with pytest.raises(ValueError, match="the standardization is not the same"):
+        net.fit(X, Y, epochs=1, resume=path)
+
+
+def test_callbacks_with_a_state_resume(tmp_path):
+    class Total(nn.Callback):
+        total = 0.0
+
+        def __repr__(self):
+            return "Total()"
+
+        def on_epoch_end(self, net, history):
+            self.total += history.epochs[-1]["train_loss"]
+
+        def state(self):
+            return {"total": self.total, "array": np.arange(3)}
+
+        def restore(self, state):
+            assert state["array"].tolist() == [0, 1, 2]
+            self.total = state["total"]
+
+    path = tmp_path / "checkpoint"
+    new_net().fit(X, Y, epochs=2, callbacks=[Total(), nn.Checkpoint(path)])
+    total = Total()
+    history = new_net().fit(X, Y, epochs=3, callbacks=[total], resume=path)
+    assert total.total == pytest.approx(math.fsum(history["train_loss"]), rel=1e-14)
