@@ -4,7 +4,10 @@
 #include "base/check.h"
 
 namespace deltarule {
+void bind_array(pybind11::module_& m);
+void bind_dlpack(pybind11::module_& m);
 void bind_info(pybind11::module_& m);
+void bind_ops(pybind11::module_& m);
 }  // namespace deltarule
 
 PYBIND11_MODULE(_core, m) {
@@ -23,4 +26,7 @@ PYBIND11_MODULE(_core, m) {
   });
 
   bind_info(m);
+  bind_array(m);
+  bind_ops(m);
+  bind_dlpack(m);
 }

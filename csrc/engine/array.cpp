@@ -1,7 +1,10 @@
 #include "engine/array.h"
 
+#include <algorithm>
 #include <cstring>
 #include <utility>
+
+#include "engine/grid.h"
 
 namespace deltarule {
 
@@ -10,7 +13,7 @@ Shape contiguous_strides(const Shape& shape) {
   int64_t step = 1;
   for (int axis = shape.rank() - 1; axis >= 0; --axis) {
     strides[axis] = step;
-    step *= shape[axis];
+    step *= std::max<int64_t>(shape[axis], 1);  // as NumPy's, which shows no stride of 0 in an empty array
   }
   return strides;
 }
@@ -31,7 +34,8 @@ Shape broadcast_shapes(const char* op, const Shape& a, const Shape& b) {
 }
 
 Array Array::empty(const Shape& shape, DType dtype, Device& device) {
-  for (int64_t extent : shape) check<ValueError>(extent >= 0, "empty: shape is ", shape, "; extents must not be negative");
+  for (int64_t extent : shape)
+    check<ValueError>(extent >= 0, "empty: shape is ", shape, "; extents must not be negative");
   int64_t bytes = size_of(dtype);
   for (int64_t extent : shape)
     check<ValueError>(!__builtin_mul_overflow(bytes, extent, &bytes), "empty: shape is ", shape, "; too large");
@@ -59,6 +63,11 @@ Array Array::wrap(void* data, const Shape& shape, const Shape& strides, DType dt
   return out;
 }
 
+void Array::set_writable(bool writable) {
+  check<ValueError>(writable_ || !writable, "flags: the Array is read-only and cannot be made writeable; copy it");
+  writable_ = writable;
+}
+
 bool Array::is_contiguous() const {
   if (size() == 0) return true;
   int64_t step = 1;
@@ -78,12 +87,18 @@ Array Array::permuted(const Shape& axes) const {
   return out;
 }
 
+bool broadcasts_to(const Shape& from, const Shape& to) {
+  const int offset = to.rank() - from.rank();
+  if (offset < 0) return false;
+  for (int axis = 0; axis < from.rank(); ++axis)
+    if (from[axis] != 1 && from[axis] != to[axis + offset]) return false;
+  return true;
+}
+
 Array Array::broadcast_to(const Shape& shape) const {
-  const int offset = shape.rank() - rank();
-  bool fits = offset >= 0;
-  for (int axis = 0; fits && axis < rank(); ++axis) fits = shape_[axis] == 1 || shape_[axis] == shape[axis + offset];
-  check<ValueError>(fits, "broadcast_to: array is ", shape_, ", wanted ", shape,
+  check<ValueError>(broadcasts_to(shape_, shape), "broadcast_to: array is ", shape_, ", wanted ", shape,
                     "; aligned from the last axis, extents must be equal or 1");
+  const int offset = shape.rank() - rank();
   Array out = *this;
   out.shape_ = out.strides_ = shape;
   for (int axis = 0; axis < shape.rank(); ++axis) {
@@ -101,27 +116,30 @@ std::optional<Array> Array::reshaped(const Shape& shape) const {
     out.strides_ = contiguous_strides(shape);
     return out;
   }
-  // Walk both shapes from the end: a group of new axes may share a run of old axes only if that run is one
-  // evenly spaced block.
+  // Each group of new axes must cover one run of old axes with the same number of elements, and that run must be one
+  // evenly spaced block. Axes of extent 1 have no say.
+  Shape old_shape, old_strides;
+  for (int axis = 0; axis < rank(); ++axis) {
+    if (shape_[axis] == 1) continue;
+    old_shape.push_back(shape_[axis]);
+    old_strides.push_back(strides_[axis]);
+  }
   out.strides_ = shape;
-  int axis_old = rank() - 1, axis_new = shape.rank() - 1;
-  while (axis_new >= 0) {
-    while (axis_old >= 0 && shape_[axis_old] == 1) --axis_old;
-    if (axis_old < 0) {
-      out.strides_[axis_new--] = 1;  // only extents of 1 are left
-      continue;
+  int old_axis = old_shape.rank() - 1;
+  int64_t left = 1, step = 1;  // elements of the current run not yet given to a new axis, and their spacing
+  for (int axis = shape.rank() - 1; axis >= 0; --axis) {
+    if (left == 1 && old_axis >= 0) {
+      left = old_shape[old_axis];
+      step = old_strides[old_axis--];
     }
-    int64_t extent_old = shape_[axis_old], extent_new = 1, step = strides_[axis_old];
-    while (axis_new >= 0 && extent_new < extent_old) {
-      out.strides_[axis_new] = step * extent_new;
-      extent_new *= shape[axis_new--];
-      while (extent_new > extent_old) {
-        if (axis_old == 0 || strides_[axis_old - 1] != strides_[axis_old] * shape_[axis_old]) return std::nullopt;
-        extent_old *= shape_[--axis_old];
-      }
+    while (left % shape[axis] != 0) {
+      if (old_axis < 0 || old_strides[old_axis] != old_shape[old_axis + 1] * old_strides[old_axis + 1])
+        return std::nullopt;
+      left *= old_shape[old_axis--];
     }
-    if (extent_new != extent_old) return std::nullopt;
-    --axis_old;
+    out.strides_[axis] = step;
+    left /= shape[axis];
+    step *= shape[axis];
   }
   return out;
 }
@@ -130,7 +148,8 @@ Array Array::sliced(int axis, int64_t start, int64_t length, int64_t step) const
   Array out = *this;
   if (length > 0) out.data_ = static_cast<char*>(data_) + start * strides_[axis] * size_of(dtype_);
   out.shape_[axis] = length;
-  out.strides_[axis] = strides_[axis] * step;
+  // Unsigned: with fewer than two elements the step may be anything, and means nothing.
+  out.strides_[axis] = static_cast<int64_t>(static_cast<uint64_t>(strides_[axis]) * static_cast<uint64_t>(step));
   return out;
 }
 
@@ -140,6 +159,21 @@ Array Array::indexed(int axis, int64_t index) const {
   out.shape_ = out.strides_ = Shape();
   for (int other = 0; other < rank(); ++other) {
     if (other == axis) continue;
+    out.shape_.push_back(shape_[other]);
+    out.strides_.push_back(strides_[other]);
+  }
+  return out;
+}
+
+Array Array::widened(int axis) const {
+  Array out = *this;
+  out.shape_ = out.strides_ = Shape();
+  for (int other = 0; other <= rank(); ++other) {
+    if (other == axis) {
+      out.shape_.push_back(1);
+      out.strides_.push_back(0);
+    }
+    if (other == rank()) break;
     out.shape_.push_back(shape_[other]);
     out.strides_.push_back(strides_[other]);
   }
@@ -160,15 +194,37 @@ Array Array::astype(DType dtype) const {
 
 Array Array::contiguous() const { return is_contiguous() ? *this : astype(dtype_); }
 
+bool may_overlap(const Array& a, const Array& b) {
+  if (a.size() == 0 || b.size() == 0) return false;
+  const auto range = [](const Array& x) {
+    int64_t low = 0, high = 1;
+    for (int axis = 0; axis < x.rank(); ++axis) {
+      const int64_t reach = (x.shape()[axis] - 1) * x.strides()[axis];
+      (reach < 0 ? low : high) += reach;
+    }
+    const auto base = reinterpret_cast<intptr_t>(x.data());
+    return std::pair(base + low * size_of(x.dtype()), base + high * size_of(x.dtype()));
+  };
+  const auto [a_low, a_high] = range(a);
+  const auto [b_low, b_high] = range(b);
+  return a_low < b_high && b_low < a_high;
+}
+
+bool same_elements(const Array& a, const Array& b) {
+  return a.data() == b.data() && a.dtype() == b.dtype() && a.shape() == b.shape() && a.strides() == b.strides();
+}
+
 void assign(const char* op, const Array& dst, const Array& src) {
   check<ValueError>(dst.writable(), op, ": the array written to is read-only");
-  const Array from = src.shape() == dst.shape() ? src : src.broadcast_to(dst.shape());
-  CopyArgs args{from.dtype(), dst.dtype(), dst.rank(), {}, from.data(), {}, dst.data(), {}};
-  for (int axis = 0; axis < dst.rank(); ++axis) {
-    args.shape[axis] = dst.shape()[axis];
-    args.stride_x[axis] = from.strides()[axis];
-    args.stride_y[axis] = dst.strides()[axis];
-  }
+  Array from = src;
+  while (from.rank() > dst.rank() && from.shape()[0] == 1) from = from.indexed(0, 0);
+  check<ValueError>(broadcasts_to(from.shape(), dst.shape()), op, ": value is ", src.shape(), ", wanted ", dst.shape(),
+                    " or what broadcasts to it");
+  if (may_overlap(dst, from) && !same_elements(dst, from)) from = from.astype(from.dtype());
+  from = from.broadcast_to(dst.shape());
+  const Grid<2> grid(dst.shape(), {&from.strides(), &dst.strides()});
+  CopyArgs args{from.dtype(), dst.dtype(), grid.rank, {}, from.data(), {}, dst.data(), {}};
+  grid.fill(args.shape, args.stride_x, args.stride_y);
   dst.device().kernels->copy(args);
 }
 

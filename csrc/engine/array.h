@@ -29,19 +29,20 @@ class Array {
   int64_t nbytes() const { return size() * size_of(dtype_); }
   Device& device() const { return *device_; }
   bool writable() const { return writable_; }
-  bool is_contiguous() const;  // C order
+  void set_writable(bool writable);  // throws ValueError for true where it is not so already
+  bool is_contiguous() const;        // C order
   const std::shared_ptr<void>& owner() const { return owner_; }
 
   void* data() const { return data_; }
-  template <class T>
-  T* as() const { return static_cast<T*>(data_); }
+  template <class T> T* as() const { return static_cast<T*>(data_); }
 
   // Views on the same memory.
   Array permuted(const Shape& axes) const;
-  Array broadcast_to(const Shape& shape) const;        // stride 0 along new or stretched axes; not writable
+  Array broadcast_to(const Shape& shape) const;             // stride 0 along new or stretched axes; not writable
   std::optional<Array> reshaped(const Shape& shape) const;  // nothing if no view has that shape; no -1 here
   Array sliced(int axis, int64_t start, int64_t length, int64_t step) const;  // step may be negative
-  Array indexed(int axis, int64_t index) const;        // drops the axis; index already in range
+  Array indexed(int axis, int64_t index) const;                               // drops the axis; index already in range
+  Array widened(int axis) const;                                              // a new axis of extent 1 before `axis`
   Array read_only() const;
 
   // New arrays.
@@ -60,7 +61,12 @@ class Array {
 Shape contiguous_strides(const Shape& shape);
 // NumPy's rule; throws ValueError "OP: a is (3, 4), b is (5,); ..." when they do not fit.
 Shape broadcast_shapes(const char* op, const Shape& a, const Shape& b);
-// dst[...] = src converted; src is broadcast to dst's shape.
+bool broadcasts_to(const Shape& from, const Shape& to);
+// Whether the spans of memory have a byte in common: may be true of interleaved views that share none.
+bool may_overlap(const Array& a, const Array& b);
+bool same_elements(const Array& a, const Array& b);  // same memory, element by element
+// dst[...] = src converted; src is broadcast to dst's shape (leading extents of 1 beyond dst's rank are dropped) and
+// may overlap dst.
 void assign(const char* op, const Array& dst, const Array& src);
 
 }  // namespace deltarule

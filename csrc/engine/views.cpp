@@ -1,0 +1,158 @@
+#include "engine/views.h"
+
+#include <algorithm>
+#include <stdexcept>
+
+namespace deltarule {
+namespace {
+
+// -1 in `shape` replaced by what is left; throws unless the number of elements agrees.
+Shape resolved(const Shape& from, const Shape& shape) {
+  Shape out = shape;
+  int unknown = -1;
+  int64_t known = 1;
+  for (int axis = 0; axis < shape.rank(); ++axis) {
+    check<ValueError>(shape[axis] >= -1 && (shape[axis] >= 0 || unknown < 0), "reshape: shape is ", shape,
+                      "; extents must not be negative, but one may be -1");
+    if (shape[axis] < 0) unknown = axis;
+    else known *= shape[axis];
+  }
+  const int64_t size = from.size();
+  if (unknown >= 0 && known > 0 && size % known == 0) out[unknown] = size / known;
+  check<ValueError>(out.size() == size && (unknown < 0 || out[unknown] >= 0), "reshape: array is ", from, ", wanted ",
+                    shape, "; the number of elements, ", size, ", must stay");
+  return out;
+}
+
+// Extents of slice(start, stop, step) on an axis: clamped as Python does it.
+Array take_slice(const Array& x, int axis, const Index& entry) {
+  const int64_t extent = x.shape()[axis], step = entry.step;
+  const auto clamp = [&](int64_t value) {
+    if (value < 0) value += extent;
+    return std::clamp<int64_t>(value, step < 0 ? -1 : 0, step < 0 ? extent - 1 : extent);
+  };
+  const int64_t start = clamp(entry.start), stop = clamp(entry.stop);
+  int64_t length = 0;
+  if (step > 0 && start < stop) length = (stop - start - 1) / step + 1;
+  if (step < 0 && stop < start) length = (start - stop - 1) / -step + 1;
+  return x.sliced(axis, start, length, step);
+}
+
+}  // namespace
+
+int normalize_axis(const char* op, int64_t axis, int rank) {
+  check<ValueError>(-rank <= axis && axis < rank, op, ": axis is ", axis, ", the array has ", rank, " dimensions");
+  return static_cast<int>(axis < 0 ? axis + rank : axis);
+}
+
+std::vector<bool> normalize_axes(const char* op, const std::optional<Shape>& axes, int rank) {
+  std::vector<bool> chosen(static_cast<size_t>(rank), !axes.has_value());
+  if (!axes) return chosen;
+  for (int64_t axis : *axes) {
+    const auto place = static_cast<size_t>(normalize_axis(op, axis, rank));
+    check<ValueError>(!chosen[place], op, ": axes are ", *axes, "; each may be named once");
+    chosen[place] = true;
+  }
+  return chosen;
+}
+
+Array reshape(const Array& x, const Shape& shape) {
+  const Shape wanted = resolved(x.shape(), shape);
+  if (const std::optional<Array> view = x.reshaped(wanted)) return *view;
+  return *x.contiguous().reshaped(wanted);
+}
+
+Array ravel(const Array& x) { return reshape(x, {x.size()}); }
+
+Array transpose(const Array& x, const std::optional<Shape>& axes) {
+  const int rank = x.rank();
+  Shape order;
+  if (!axes)
+    for (int axis = rank - 1; axis >= 0; --axis) order.push_back(axis);
+  else {
+    check<ValueError>(axes->rank() == rank, "transpose: array is ", x.shape(), ", axes are ", *axes,
+                      "; each axis must be named once");
+    normalize_axes("transpose", axes, rank);
+    for (int64_t axis : *axes) order.push_back(normalize_axis("transpose", axis, rank));
+  }
+  return x.permuted(order);
+}
+
+Array swapaxes(const Array& x, int64_t axis1, int64_t axis2) {
+  Shape order;
+  for (int axis = 0; axis < x.rank(); ++axis) order.push_back(axis);
+  std::swap(order[normalize_axis("swapaxes", axis1, x.rank())], order[normalize_axis("swapaxes", axis2, x.rank())]);
+  return x.permuted(order);
+}
+
+Array matrix_transpose(const Array& x) {
+  check<ValueError>(x.rank() >= 2, "matrix_transpose: array is ", x.shape(), "; it must have at least 2 dimensions");
+  return swapaxes(x, -2, -1);
+}
+
+Array moveaxis_last(const Array& x, int axis) {
+  Shape order;
+  for (int other = 0; other < x.rank(); ++other)
+    if (other != axis) order.push_back(other);
+  order.push_back(axis);
+  return x.permuted(order);
+}
+
+Array expand_dims(const Array& x, const Shape& axes) {
+  check<ValueError>(x.rank() + axes.rank() <= kMaxRank, "expand_dims: array is ", x.shape(), ", axes are ", axes,
+                    "; at most ", kMaxRank, " dimensions are supported");
+  std::vector<Index> entries;
+  for (bool added : normalize_axes("expand_dims", axes, x.rank() + axes.rank()))
+    entries.push_back(added ? Index{Index::newaxis} : Index{Index::slice, 0, INT64_MAX, 1});
+  return index(x, entries);
+}
+
+Array squeeze(const Array& x, const std::optional<Shape>& axes) {
+  const std::vector<bool> chosen = normalize_axes("squeeze", axes, x.rank());
+  Array out = x;
+  for (int axis = x.rank() - 1; axis >= 0; --axis) {
+    if (!chosen[static_cast<size_t>(axis)]) continue;
+    check<ValueError>(!axes || x.shape()[axis] == 1, "squeeze: array is ", x.shape(), ", axis is ", axis,
+                      "; its extent must be 1");
+    if (x.shape()[axis] == 1) out = out.indexed(axis, 0);
+  }
+  return out;
+}
+
+int64_t length(const Array& x) {
+  check<TypeError>(x.rank() > 0, "len: a 0-d Array has no length");
+  return x.shape()[0];
+}
+
+Array index(const Array& x, const std::vector<Index>& entries) {
+  int named = 0, dots = 0;
+  for (const Index& entry : entries) {
+    named += entry.kind == Index::integer || entry.kind == Index::slice;
+    dots += entry.kind == Index::ellipsis;
+  }
+  check<std::out_of_range>(dots <= 1, "index: more than one Ellipsis");
+  check<std::out_of_range>(named <= x.rank(), "index: array is ", x.shape(), ", with ", named,
+                           " indices; there must not be more than dimensions");
+  Array out = x;
+  int axis = 0, own = 0;  // axis of the view so far, and of x
+  for (const Index& entry : entries) {
+    if (entry.kind == Index::integer) {
+      const int64_t extent = out.shape()[axis];
+      check<std::out_of_range>(-extent <= entry.start && entry.start < extent, "index: array is ", x.shape(),
+                               ", index ", entry.start, " is out of bounds for axis ", own);
+      out = out.indexed(axis, entry.start < 0 ? entry.start + extent : entry.start);
+      ++own;
+    } else if (entry.kind == Index::slice) {
+      out = take_slice(out, axis++, entry);
+      ++own;
+    } else if (entry.kind == Index::newaxis) {
+      out = out.widened(axis++);
+    } else {
+      axis += x.rank() - named;
+      own += x.rank() - named;
+    }
+  }
+  return out;
+}
+
+}  // namespace deltarule
