@@ -261,6 +261,9 @@ def test_regression_with_one_output_takes_y_as_a_row():
     nets[1].fit(X, TARGETS[:, :1], nn.SGD(0.1), epochs=2, batch_size=20)
     assert same(*(weights(net) for net in nets))
     assert nets[0].predict(X).shape == (60, 1)
+    assert nets[0].score(X, TARGETS[:, 0]) == nets[0].score(X, TARGETS[:, :1])
+    with pytest.raises(ValueError, match=r"score: y is \(60, 2\); wanted \(60, 1\)"):
+        nets[0].score(X, TARGETS)
 
 
 def test_r2_of_a_constant_target():

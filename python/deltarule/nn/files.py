@@ -52,6 +52,9 @@ def replace(path: PathLike, content: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, target)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise OSError(error.errno, error.strerror, os.fspath(path)) from error
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
@@ -63,7 +66,10 @@ def check_writable(path: PathLike) -> None:
     if target.is_dir():
         raise IsADirectoryError(f"{path} is a folder; wanted the name of a file")
     temporary = _temporary(target)
-    temporary.touch(exist_ok=False)
+    try:
+        temporary.touch(exist_ok=False)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, os.fspath(path)) from error
     temporary.unlink()
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import dataclass, field
-from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -138,11 +137,9 @@ class Training:
     def _steps(self, order: npt.NDArray[np.int64], first: int, last: int) -> list[float]:
         """Steps first to last - 1 of the epoch, and the gradient norms of its very last one."""
         plan, state, engine = self.plan, self.state, self.net.engine
-        rates = groupby(range(first, last), lambda step: plan.learning_rate(state.epoch, step))
         norms: list[float] = []
-        for rate, group in rates:
-            steps = list(group)
-            rows = order[steps[0] * plan.batch_size : (steps[-1] + 1) * plan.batch_size]
+        for rate, start, stop in plan.rates(state.epoch, first, last):
+            rows = order[start * plan.batch_size : stop * plan.batch_size]
             self.rule.lr = rate
             result = engine.train_steps(
                 plan.x,
@@ -151,16 +148,16 @@ class Training:
                 min(plan.batch_size, len(rows)),
                 self.rule,
                 plan.weights,
-                norms=steps[-1] == plan.steps - 1,
+                norms=stop == plan.steps,
                 validated=True,
             )
             losses = np.asarray(result.losses)
             if not result.finite:
-                self._diverged(float(losses[-1]), steps[0] + len(losses), rate)
+                self._diverged(float(losses[-1]), start + len(losses), rate)
             state.losses.append(losses)
             state.weights.append(np.asarray(result.weight))
             state.errors += result.errors
-            state.step += len(steps)
+            state.step = stop
             norms = list(result.norms)
         return norms
 

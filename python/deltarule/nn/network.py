@@ -315,11 +315,16 @@ class Network:
         R^2 = 1 - sum (y - t)^2 / sum (t - mean t)^2, mean over the outputs; a constant target gives 1 if
         it is hit exactly, else 0.
         """
-        _, error = self.evaluate(x, y)
-        if error is not None:
-            return 1 - error
+        if self.task != REGRESSION:
+            _, error = self.evaluate(x, y)
+            return 1 - (error or 0.0)
         values = self.forward(x).astype(np.float64)
-        targets = np.asarray(y, dtype=np.float64).reshape(values.shape)
+        targets, _ = as_targets(y, self.loss, self.dtype, "score")
+        if self.outputs == 1 and targets.ndim == 1:
+            targets = targets[:, None]
+        if targets.shape != values.shape:
+            raise ValueError(f"score: y is {targets.shape}; wanted {values.shape}")
+        targets = targets.astype(np.float64)
         residual = np.sum((values - targets) ** 2, axis=0)
         total = np.sum((targets - targets.mean(axis=0)) ** 2, axis=0)
         r2 = np.where(total > 0, 1 - residual / np.where(total > 0, total, 1), residual == 0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -90,10 +90,19 @@ class Plan:
         """Minibatches of an epoch."""
         return -(-len(self.x) // self.batch_size)
 
-    def learning_rate(self, epoch: int, step: int) -> float:
-        """Of a step (from 0) of an epoch (from 0)."""
-        factor = 1.0 if self.schedule is None else self.schedule(epoch + step / self.steps)
-        return self.optimizer.lr * factor
+    def rates(self, epoch: int, first: int, last: int) -> Iterator[tuple[float, int, int]]:
+        """Learning rate, start and stop of the runs of steps with one rate among first to last - 1."""
+        if self.schedule is None:
+            yield self.optimizer.lr, first, last
+            return
+        start, rate = first, 0.0
+        for step in range(first, last):
+            now = self.optimizer.lr * self.schedule(epoch + step / self.steps)
+            if step > first and now != rate:
+                yield rate, start, step
+                start = step
+            rate = now
+        yield rate, start, last
 
     def stateful(self) -> list[Callback]:
         """The callbacks whose state belongs into a checkpoint."""
