@@ -6,6 +6,13 @@
 
 namespace deltarule {
 
+void Network::check_samples(const std::string& op, const Array& x, const Array& y,
+                            const std::optional<Array>& sample_weight) const {
+  std::lock_guard lock(mutex_);
+  require_trainable(op.c_str());
+  Samples(spec(op.c_str(), false), x, y, sample_weight);
+}
+
 StepsResult Network::train_steps(const Array& x, const Array& y, const std::optional<Array>& order, int64_t batch_size,
                                  const OptimizerSettings& optimizer, const std::optional<Array>& sample_weight,
                                  bool norms, bool validated) {

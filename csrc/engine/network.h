@@ -39,7 +39,8 @@ class Network {
   Network(int64_t inputs, const std::string& loss, const std::string& dtype, const std::string& precision,
           const std::string& device, uint64_t seed);
 
-  void add_dense(int64_t units, const std::string& activation, double slope, bool bias);
+  // No slope: the activation's default.
+  void add_dense(int64_t units, const std::string& activation, std::optional<double> slope, bool bias);
   void add_dropout(double rate);
 
   int64_t inputs() const { return inputs_; }
@@ -63,6 +64,9 @@ class Network {
   // x -> (x - shift) * scale, [I] each, before the first layer.
   void set_input_transform(const std::optional<Array>& shift, const std::optional<Array>& scale);
 
+  // Looks at every value once, for calls that then say `validated`. `op` begins the message of what is thrown.
+  void check_samples(const std::string& op, const Array& x, const Array& y,
+                     const std::optional<Array>& sample_weight) const;
   StepsResult train_steps(const Array& x, const Array& y, const std::optional<Array>& order, int64_t batch_size,
                           const OptimizerSettings& optimizer, const std::optional<Array>& sample_weight, bool norms,
                           bool validated);

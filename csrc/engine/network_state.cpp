@@ -16,13 +16,14 @@ Network::Network(int64_t inputs, const std::string& loss, const std::string& dty
   check<ValueError>(inputs >= 1, "Network: inputs is ", inputs, "; wanted at least 1");
 }
 
-void Network::add_dense(int64_t units, const std::string& activation, double slope, bool bias) {
+void Network::add_dense(int64_t units, const std::string& activation, std::optional<double> slope, bool bias) {
   std::lock_guard lock(mutex_);
   const auto kind = find_name<Activation>("add_dense: activation", activation, kActivations);
   check<ValueError>(units >= 1, "add_dense: units is ", units, "; wanted at least 1");
-  check<ValueError>(std::isfinite(slope), "add_dense: slope is ", slope, "; wanted a finite number");
+  const double value = slope.value_or(kActivations[static_cast<int>(kind)].default_slope);
+  check<ValueError>(std::isfinite(value), "add_dense: slope is ", value, "; wanted a finite number");
   if (parameters_.empty()) lowest_ = layers_.size();
-  add(std::make_unique<Dense>(outputs(), units, kind, slope, bias, dtype_, device_));
+  add(std::make_unique<Dense>(outputs(), units, kind, value, bias, dtype_, device_));
 }
 
 void Network::add_dropout(double rate) {

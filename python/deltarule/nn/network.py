@@ -306,7 +306,7 @@ class Network:
         z = self.forward(x)
         if self.loss == "softmax_cross_entropy":
             return np.asarray(_core.softmax(z, 1))
-        p = np.asarray(_core.sigmoid(z))
+        p = np.asarray(_core.activate(z, "sigmoid"))
         return np.hstack([1 - p, p]) if self.task == CLASSIFICATION and self.outputs == 1 else p
 
     def score(self, x: Any, y: Any) -> float:

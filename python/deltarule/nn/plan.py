@@ -57,7 +57,7 @@ class Plan:
         """Check the arguments of `fit`; TypeError or ValueError with one line."""
         features, targets, task = _samples(net, x, y, "fit")
         weights = as_weights(sample_weight, net.dtype, "fit")
-        net.engine.check("fit", features, targets, weights)
+        net.engine.check_samples("fit", features, targets, weights)
         if len(features) == 0:
             raise ValueError("fit: x has no samples")
         batch_size = as_count(batch_size, "fit: batch_size")
@@ -138,7 +138,7 @@ def _validation(net: Network, validation: Any, task: str) -> Arrays:
         length = f" of {len(validation)}" if isinstance(validation, (tuple, list)) else ""
         raise ValueError(f"fit: validation is a {type(validation).__name__}{length}; wanted a pair (x, y)")
     features, targets, own_task = _samples(net, validation[0], validation[1], "fit: validation")
-    net.engine.check("fit: validation", features, targets, None)
+    net.engine.check_samples("fit: validation", features, targets, None)
     if len(features) == 0:
         raise ValueError("fit: validation has no samples")
     if own_task != task:
