@@ -21,3 +21,23 @@ def trajectory(reference, steps, k, dtype):
     u = np.finfo(dtype).eps / 2
     size = np.maximum(1.0, np.max(np.abs(reference)))
     return steps * (2 * np.sqrt(k) + 4) * u * size
+
+
+def through_network(want, dtype, width, depth, steps=1, scale=0.0):
+    """Bound on outputs, gradients and weights of a network, one number for a tensor.
+
+    Each of the 2 depth products of a step adds at most what `gemm` allows for K = width, of the size of the
+    tensor's largest element (or of `scale`, where the tensor is a sum that cancels); the oracle's own float64
+    errors count as much again.
+    """
+    unit = np.finfo(dtype).eps / 2
+    size = max(float(np.abs(want).max(initial=0.0)), scale)
+    return 2 * 2 * depth * steps * (2 * np.sqrt(width) + 4) * unit * size
+
+
+def central_difference(gradient, direction):
+    """Bound on |<g, u> - (L(p + h u) - L(p - h u)) / 2h| in float64 for h = 1e-5.
+
+    h^2 of the series and 1e-16 / h of rounding are both about 1e-11, times third derivatives and |u|^3.
+    """
+    return 1e-8 * (1 + np.linalg.norm(gradient) * np.linalg.norm(direction))

@@ -189,13 +189,13 @@ Gradients Network::gradients(const Array& x, const Array& y, const std::optional
   const Pass pass = pass_of(batch.rows, false);
   const void* outputs = forward(pass, batch.x);
   const double scale = batch.weight_sum > 0.0 ? 1.0 / batch.weight_sum : 0.0;
-  Gradients result{loss_of(pass, batch, outputs, scale, dy_[0].data()).value, {}, {}};
-  result.dx = Array::empty({batch.rows, inputs_}, dtype_, device_);
+  const double loss = loss_of(pass, batch, outputs, scale, dy_[0].data()).value;
+  const Array bottom = Array::empty({batch.rows, inputs_}, dtype_, device_);
 
   Gradient gradient{dy_[0].data(), false};
   for (size_t l = layers_.size(); l-- > lowest_;) {
     void* dx = gradient.data == dy_[0].data() ? dy_[1].data() : dy_[0].data();
-    gradient = backward_through(l, pass, gradient, l > lowest_ ? dx : result.dx.data());
+    gradient = backward_through(l, pass, gradient, l > lowest_ ? dx : bottom.data());
     layers_[l]->weight_gradient(pass);
   }
   if (scale_.data()) {  // by the chain rule: the layers saw (x - shift) * scale
@@ -203,17 +203,18 @@ Gradients Network::gradients(const Array& x, const Array& y, const std::optional
                          dtype_,
                          2,
                          {batch.rows, inputs_},
-                         result.dx.data(),
+                         bottom.data(),
                          {inputs_, 1},
                          scale_.data(),
                          {0, 1},
-                         result.dx.data(),
+                         bottom.data(),
                          {inputs_, 1}});
   }
   // The caller gets the memory itself; a training that wants gradients whole takes new.
-  for (Parameter* parameter : parameters_) result.parameters.push_back(std::exchange(parameter->gradient, Array()));
+  std::vector<Array> whole;
+  for (Parameter* parameter : parameters_) whole.push_back(std::exchange(parameter->gradient, Array()));
   kept_ = Keep::none;
-  return result;
+  return {loss, std::move(whole), bottom};
 }
 
 }  // namespace deltarule

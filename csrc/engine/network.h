@@ -11,6 +11,7 @@
 #include <mutex>
 #include <optional>
 #include <string>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -28,11 +29,8 @@ struct StepsResult {
   std::vector<double> norms;  // per layer with weights, where asked for and finite
 };
 
-struct Gradients {
-  double loss;
-  std::vector<Array> parameters;
-  Array dx;
-};
+// Loss, gradients in parameters() order, dx[N,I].
+using Gradients = std::tuple<double, std::vector<Array>, Array>;
 
 class Network {
  public:
