@@ -1,6 +1,7 @@
 // The generic kernels compiled for AVX2 with FMA.
 #include "cpu/isa/avx2.h"
 #include "base/parallel.h"
+#include "base/workspace.h"
 #include "cpu/tables.h"
 
 namespace deltarule::cpu {
@@ -10,6 +11,9 @@ namespace {
 struct GemmBlocks32 { static constexpr int MR = 6, NV = 2, KC = 384, MC = 192, NC = 3072; };
 struct GemmBlocks64 { static constexpr int MR = 6, NV = 2, KC = 256, MC = 96, NC = 1536; };
 
+#include "cpu/gemm_micro.inl"
+#include "cpu/gemm_pack.inl"
+#include "cpu/gemm_epilogue.inl"
 #include "cpu/gemm.inl"
 #include "cpu/elementwise.inl"
 #include "cpu/reduce.inl"

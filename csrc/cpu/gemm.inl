@@ -1,0 +1,271 @@
+// C = epilogue(alpha op(A) op(B)): matrix products and what a layer does with them.
+//
+// Computes   P[M,N] = alpha op(A)[M,K] op(B)[K,N], then one of the four epilogues of kernels.h, float32 and float64.
+// Layout     Three paths, chosen by shape and transposes alone.
+//
+//            packed: the five loops of BLIS. B in blocks KC x NC, A in blocks MC x KC, both rewritten as panels:
+//
+//                         NR                K             NR
+//                     +--+--+--+--+     MR [====]        +--+
+//                  KC |  |  |  |  |  ..    [====]    KC  |  |     each pair of panels -> one tile MR x NR
+//                     +--+--+--+--+        [====]        |  |     in registers, then the epilogue on it
+//                       B panels         A panels        +--+
+//
+//            direct: the same tiles from the operands as they lie; for few rows, few k, or everything in L2.
+//            dot: tiles of inner products; for few rows (or columns) where both operands are contiguous along k.
+// Refs       Goto, van de Geijn, "Anatomy of High-Performance Matrix Multiplication", 2008; Van Zee, van de Geijn,
+//            "BLIS", 2015.
+
+// Calls body(i) for i in [0, tasks), on the pool if there are several.
+template <class Body>
+inline void for_tasks(int64_t tasks, Body body) {
+  if (tasks <= 1) {
+    if (tasks == 1) body(int64_t{0});
+    return;
+  }
+  parallel_for(tasks, [](void* context, int64_t i) { (*static_cast<Body*>(context))(i); }, &body);
+}
+
+// The first element of part `part` of `parts` equal runs of n.
+inline int64_t part_start(int64_t n, int64_t parts, int64_t part) { return n * part / parts; }
+inline int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+
+template <class V, class Blocks>
+struct Gemm {
+  using T = typename V::scalar;
+  using Job = GemmJob<T>;
+  static constexpr int MR = Blocks::MR, NV = Blocks::NV, NR = NV * V::N;
+  static constexpr int KC = Blocks::KC, MC = Blocks::MC, NC = Blocks::NC;
+  static constexpr int kRowBlock = 8 * MR;  // db is summed in blocks of so many rows; tasks start at their edges
+  static constexpr double kTaskFlops = 50e3;  // a task worth waking a thread for: 1 to 2 us
+
+  // Register tile of the dot path.
+  static constexpr int DM = 4, DN = V::N > 1 ? 6 : 2, kDotStride = (DN + V::N - 1) / V::N * V::N;
+
+  struct Range {
+    int64_t begin, end;
+  };
+
+  // ---- packed ----
+
+  // One block of A (in panels) and columns [cols] of the packed block of B.
+  static void macro_kernel(const Job& job, Range rows, Range cols, Range k, const T* panels_a, const T* panels_b) {
+    alignas(64) T products[MR * NR];
+    const int64_t K = k.end - k.begin;
+    for (int64_t j = cols.begin; j < cols.end; j += NR) {
+      const T* b = panels_b + (j - cols.begin) * K;
+      const int width = static_cast<int>(least(NR, cols.end - j));
+      for (int64_t i = rows.begin; i < rows.end; i += MR) {
+        const int height = static_cast<int>(least(MR, rows.end - i));
+        for (int r = 0; r < height; ++r) __builtin_prefetch(job.C + (i + r) * job.ldc + j, 1);
+        micro_vectors<MR, MR, false>(ceil_div(width, V::N), K, panels_a + (i - rows.begin) * K, 1, MR, b, NR, 0,
+                                     products);
+        finish<V>(job, GemmTile<T>{products, NR, i, j, height, width, k.begin == 0, k.end == job.K}, kRowBlock);
+      }
+    }
+  }
+
+  static void packed(const Job& job, int threads) {
+    const int64_t k_blocks = ceil_div(job.K, KC), n_blocks = ceil_div(job.N, NC);
+    const int64_t units = ceil_div(job.M, kRowBlock);
+    int64_t row_blocks = ceil_div(job.M, MC);
+    if (row_blocks > 1) row_blocks += row_blocks % 2;  // an even number shares out over two cores
+    row_blocks = least(row_blocks, units);
+    for (int64_t n_block = 0; n_block < n_blocks; ++n_block) {
+      const int64_t panels = ceil_div(job.N, NR);
+      const Range panel{part_start(panels, n_blocks, n_block), part_start(panels, n_blocks, n_block + 1)};
+      const int64_t count = panel.end - panel.begin;
+      int64_t groups = threads == 1 ? 1 : ceil_div(threads, row_blocks);
+      while (threads > 1 && groups < 8 && row_blocks * groups < 8 * threads && row_blocks * groups % threads != 0) ++groups;
+      groups = least(groups, count);
+      for (int64_t k_block = 0; k_block < k_blocks; ++k_block) {
+        const Range k{part_start(job.K, k_blocks, k_block), part_start(job.K, k_blocks, k_block + 1)};
+        const int64_t depth = k.end - k.begin;
+        T* panels_b = static_cast<T*>(workspace(Workspace::panel_b, count * NR * depth * sizeof(T)));
+        const int64_t packers = least(threads == 1 ? 1 : 4 * threads, count);
+        for_tasks(packers, [&](int64_t task) {
+          for (int64_t p = part_start(count, packers, task); p < part_start(count, packers, task + 1); ++p) {
+            const int64_t j = (panel.begin + p) * NR;
+            pack_panel<V, NR>(job.B + k.begin * job.b_row + j * job.b_col, job.b_row, job.b_col, depth, job.N - j,
+                              panels_b + p * NR * depth);
+          }
+        });
+        for_tasks(row_blocks * groups, [&](int64_t task) {
+          const int64_t block = task / groups, group = task % groups;
+          const Range rows{part_start(units, row_blocks, block) * kRowBlock,
+                           least(part_start(units, row_blocks, block + 1) * kRowBlock, job.M)};
+          const int64_t height = ceil_div(rows.end - rows.begin, MR) * MR;
+          T* panels_a = static_cast<T*>(workspace(Workspace::panel_a, height * depth * sizeof(T)));
+          for (int64_t i = rows.begin; i < rows.end; i += MR)
+            pack_panel<V, MR>(job.A + i * job.a_row + k.begin * job.a_col, job.a_col, job.a_row, depth, rows.end - i,
+                              panels_a + (i - rows.begin) * depth);
+          const int64_t p0 = part_start(count, groups, group), p1 = part_start(count, groups, group + 1);
+          const Range cols{(panel.begin + p0) * NR, least((panel.begin + p1) * NR, job.N)};
+          macro_kernel(job, rows, cols, k, panels_a, panels_b + p0 * NR * depth);
+        });
+      }
+    }
+  }
+
+  // ---- direct ----
+
+  // micro_tile for 1..NV vectors; only the last may be masked.
+  template <int Rows, int PackedA, bool Masked, int Vectors = NV>
+  static void micro_vectors(int64_t vectors, int64_t K, const T* a, int64_t a_row, int64_t a_col, const T* b,
+                            int64_t b_row, int last, T* products) {
+    if constexpr (Vectors > 1) {
+      if (vectors < Vectors)
+        return micro_vectors<Rows, PackedA, Masked, Vectors - 1>(vectors, K, a, a_row, a_col, b, b_row, last, products);
+    }
+    micro_tile<V, Rows, Vectors, NR, PackedA, Masked>(K, a, a_row, a_col, b, b_row, last, products);
+  }
+
+  // The tallest of the tiles MR, 4, 2, 1 that fits into `rows`; returns its height.
+  template <int Rows = MR>
+  static int direct_tile(int64_t rows, int width, int64_t K, const T* a, int64_t a_row, int64_t a_col, const T* b,
+                         int64_t b_row, T* products) {
+    if constexpr (Rows > 1) {
+      if (rows < Rows)
+        return direct_tile<(Rows > 4 ? 4 : Rows / 2)>(rows, width, K, a, a_row, a_col, b, b_row, products);
+    }
+    if (width == NR) {
+      micro_tile<V, Rows, NV, NR, 0, false>(K, a, a_row, a_col, b, b_row, 0, products);
+    } else {
+      const int vectors = (width + V::N - 1) / V::N;
+      micro_vectors<Rows, 0, true>(vectors, K, a, a_row, a_col, b, b_row, width - (vectors - 1) * V::N, products);
+    }
+    return Rows;
+  }
+
+  static int direct_at(const Job& job, int64_t i, int64_t i_end, int64_t j, int64_t j_end, Range k) {
+    alignas(64) T products[MR * NR];
+    const int width = static_cast<int>(least(NR, j_end - j));
+    const int rows = direct_tile(i_end - i, width, k.end - k.begin, job.A + i * job.a_row + k.begin * job.a_col,
+                                 job.a_row, job.a_col, job.B + k.begin * job.b_row + j, job.b_row, products);
+    finish<V>(job, GemmTile<T>{products, NR, i, j, rows, width, k.begin == 0, k.end == job.K}, kRowBlock);
+    return rows;
+  }
+
+  static void direct(const Job& job, int threads) {
+    const int64_t units = ceil_div(job.M, kRowBlock), panels = ceil_div(job.N, NR);
+    int64_t row_tasks = 1, col_tasks = 1;
+    if (threads > 1) {
+      if (units >= 2 * threads) row_tasks = least(units, 4 * threads);
+      else col_tasks = least(panels, 2 * threads);
+    }
+    const int64_t k_blocks = job.K > KC ? ceil_div(job.K, KC) : 1;
+    for_tasks(row_tasks * col_tasks, [&](int64_t task) {
+      const int64_t r = task / col_tasks, c = task % col_tasks;
+      const Range rows{part_start(units, row_tasks, r) * kRowBlock,
+                       least(part_start(units, row_tasks, r + 1) * kRowBlock, job.M)};
+      const Range cols{part_start(panels, col_tasks, c) * NR, least(part_start(panels, col_tasks, c + 1) * NR, job.N)};
+      for (int64_t block = 0; block < k_blocks; ++block) {
+        const Range k{part_start(job.K, k_blocks, block), part_start(job.K, k_blocks, block + 1)};
+        if (job.M <= kRowBlock) {  // B is read once: its panel stays near while the few rows pass
+          for (int64_t j = cols.begin; j < cols.end; j += NR)
+            for (int64_t i = rows.begin; i < rows.end;) i += direct_at(job, i, rows.end, j, cols.end, k);
+        } else {  // C is what counts: written row after row
+          for (int64_t i = rows.begin; i < rows.end;) {
+            int taken = 0;
+            for (int64_t j = cols.begin; j < cols.end; j += NR) taken = direct_at(job, i, rows.end, j, cols.end, k);
+            i += taken;
+          }
+        }
+      }
+    });
+  }
+
+  // ---- dot ----
+
+  template <int Rows, int Columns>
+  static void dot_at(const Job& job, const T* a, int64_t a_row, const T* b, int64_t b_row, int64_t i, int64_t j) {
+    alignas(64) T products[Rows * kDotStride] = {};
+    dot_tile<V, Rows, Columns, kDotStride>(job.K, a + i * a_row, a_row, b + j * b_row, b_row, products);
+    finish<V>(job, GemmTile<T>{products, kDotStride, i, j, Rows, Columns, true, true}, kRowBlock);
+  }
+
+  template <int Columns>
+  static void dot_rows(const Job& job, Range rows, const T* a, int64_t a_row, const T* b, int64_t b_row, int64_t j) {
+    int64_t i = rows.begin;
+    for (; i + DM <= rows.end; i += DM) dot_at<DM, Columns>(job, a, a_row, b, b_row, i, j);
+    for (; i < rows.end; ++i) dot_at<1, Columns>(job, a, a_row, b, b_row, i, j);
+  }
+
+  // s[n,K] with strides -> rows contiguous along k, in `which`; the operand itself if it is so already.
+  static const T* contiguous_rows(Workspace which, const T* s, int64_t along_n, int64_t along_k, int64_t n, int64_t K,
+                                  int64_t& ld) {
+    if (along_k == 1) {
+      ld = along_n;
+      return s;
+    }
+    T* copy = static_cast<T*>(workspace(which, n * K * sizeof(T)));
+    for (int64_t k = 0; k < K; ++k)
+      for (int64_t i = 0; i < n; ++i) copy[i * K + k] = s[i * along_n + k * along_k];
+    ld = K;
+    return copy;
+  }
+
+  static void dot(const Job& job, int threads) {
+    int64_t a_row, b_row;
+    const T* a = contiguous_rows(Workspace::panel_a, job.A, job.a_row, job.a_col, job.M, job.K, a_row);
+    const T* b = contiguous_rows(Workspace::panel_b, job.B, job.b_col, job.b_row, job.N, job.K, b_row);
+    const int64_t units = ceil_div(job.M, kRowBlock), strips = ceil_div(job.N, DN);
+    int64_t row_tasks = 1, col_tasks = 1;
+    if (threads > 1) {
+      if (units >= strips) row_tasks = least(units, 4 * threads);
+      else col_tasks = least(strips, 4 * threads);
+    }
+    for_tasks(row_tasks * col_tasks, [&](int64_t task) {
+      const int64_t r = task / col_tasks, c = task % col_tasks;
+      const Range rows{part_start(units, row_tasks, r) * kRowBlock,
+                       least(part_start(units, row_tasks, r + 1) * kRowBlock, job.M)};
+      const Range cols{part_start(strips, col_tasks, c) * DN, least(part_start(strips, col_tasks, c + 1) * DN, job.N)};
+      int64_t j = cols.begin;
+      for (; j + DN <= cols.end; j += DN) dot_rows<DN>(job, rows, a, a_row, b, b_row, j);
+      for (; j < cols.end; ++j) dot_rows<1>(job, rows, a, a_row, b, b_row, j);
+    });
+  }
+
+  // ---- choice ----
+
+  static void run(const GemmArgs& args) {
+    Job job{args,
+            args.M,
+            args.N,
+            args.K,
+            static_cast<const T*>(args.A),
+            args.trans_a ? 1 : args.lda,
+            args.trans_a ? args.lda : 1,
+            static_cast<const T*>(args.B),
+            args.trans_b ? 1 : args.ldb,
+            args.trans_b ? args.ldb : 1,
+            static_cast<T*>(args.C),
+            args.ldc,
+            nullptr};
+    T* db = args.epilogue == Epilogue::backprop ? static_cast<T*>(args.db) : nullptr;
+    const int64_t units = ceil_div(job.M, kRowBlock);
+    if (db) job.sums = units == 1 ? db : static_cast<T*>(workspace(Workspace::sums, units * job.N * sizeof(T)));
+
+    if (job.M > 0 && job.N > 0) {
+      const double flops = 2.0 * static_cast<double>(job.M) * static_cast<double>(job.N) * static_cast<double>(job.K);
+      const int threads = flops < 2 * kTaskFlops ? 1 : num_threads();
+      if (job.K == 0) direct(job, 1);
+      else if (args.trans_b ? job.M <= 16 && job.K >= 2 * V::N : job.N <= 4 && !args.trans_a && job.K >= 2 * V::N) dot(job, threads);
+      else if (!args.trans_b && (job.M <= 2 * MR || job.K <= 16 || flops <= 2.0 * 96 * 96 * 96)) direct(job, threads);
+      else packed(job, threads);
+    }
+    if (db && units != 1) {
+      for (int64_t j = 0; j < job.N; ++j) {
+        T sum = 0;
+        for (int64_t unit = 0; unit < units; ++unit) sum += job.sums[unit * job.N + j];
+        db[j] = sum;
+      }
+    }
+  }
+};
+
+void gemm(const GemmArgs& args) noexcept {
+  if (args.dtype == DType::float32) Gemm<F32, GemmBlocks32>::run(args);
+  else Gemm<F64, GemmBlocks64>::run(args);
+}

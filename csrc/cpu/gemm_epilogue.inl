@@ -1,0 +1,165 @@
+// What becomes of a tile of products while it is hot: the four epilogues of kernels.h, row by row over lanes.
+//
+// K may come in blocks: a tile then passes here once for each, `first` and `last` telling which. Between blocks C holds
+// the partial sum (none, bias_act, backprop). sgd needs the old C, so it applies each block's share of the gradient at
+// once, which is the same by linearity: weight decay, momentum and the old C belong to the first block.
+
+// The arguments with their types and strides; `sums` holds db per block of rows (row_block below).
+template <class T>
+struct GemmJob {
+  const GemmArgs& args;
+  int64_t M, N, K;
+  const T* A;
+  int64_t a_row, a_col;
+  const T* B;
+  int64_t b_row, b_col;
+  T* C;
+  int64_t ldc;
+  T* sums;  // [row blocks, N] or null
+};
+
+// P[rows,cols] at C[i,j], summed over the k of one block (or of all: first and last).
+template <class T>
+struct GemmTile {
+  const T* products;
+  int stride;
+  int64_t i, j;
+  int rows, cols;
+  bool first, last;
+};
+
+template <class V>
+inline V load_some(const typename V::scalar* p, int n) {
+  return n >= V::N ? V::load(p) : V::load_n(p, n);
+}
+
+template <class V>
+inline void store_some(V x, typename V::scalar* p, int n) {
+  if (n >= V::N) x.store(p);
+  else x.store_n(p, n);
+}
+
+// body(products, element of C, row, column, n): n lanes of them, down each strip of columns.
+template <class V, class T, class Body>
+inline void over_tile(const GemmJob<T>& job, const GemmTile<T>& tile, Body&& body) {
+  for (int r = 0; r < tile.rows; ++r) {
+    const T* p = tile.products + r * tile.stride;
+    T* c = job.C + (tile.i + r) * job.ldc + tile.j;
+    for (int v = 0; v < tile.cols; v += V::N) body(p + v, c + v, tile.i + r, tile.j + v, tile.cols - v);
+  }
+}
+
+template <class V, class T>
+inline void finish_none(const GemmJob<T>& job, const GemmTile<T>& tile) {
+  const V alpha = lanes<V>(job.args.alpha), beta = lanes<V>(job.args.beta);
+  if (tile.first && job.args.beta == 0.0) {
+    over_tile<V>(job, tile, [&](const T* p, T* c, int64_t, int64_t, int n) {
+      store_some(alpha * V::load(p), c, n);
+    });
+  } else if (tile.first && job.args.beta != 1.0) {
+    over_tile<V>(job, tile, [&](const T* p, T* c, int64_t, int64_t, int n) {
+      store_some(fma(alpha, V::load(p), beta * load_some<V>(c, n)), c, n);
+    });
+  } else {
+    over_tile<V>(job, tile, [&](const T* p, T* c, int64_t, int64_t, int n) {
+      store_some(fma(alpha, V::load(p), load_some<V>(c, n)), c, n);
+    });
+  }
+}
+
+// alpha P so far: this block's share and what C holds of the blocks before.
+template <class V, class T>
+inline V partial_sum(const GemmTile<T>& tile, V alpha, const T* p, const T* c, int n) {
+  const V share = alpha * V::load(p);
+  return tile.first ? share : share + load_some<V>(c, n);
+}
+
+template <class V, class T>
+inline void keep_partial(const GemmJob<T>& job, const GemmTile<T>& tile) {
+  const V alpha = lanes<V>(job.args.alpha);
+  over_tile<V>(job, tile, [&](const T* p, T* c, int64_t, int64_t, int n) {
+    store_some(partial_sum(tile, alpha, p, c, n), c, n);
+  });
+}
+
+template <class V, class T>
+inline void finish_bias_act(const GemmJob<T>& job, const GemmTile<T>& tile) {
+  const V alpha = lanes<V>(job.args.alpha), slope = lanes<V>(job.args.slope);
+  const T* bias = static_cast<const T*>(job.args.bias);
+  T* z = static_cast<T*>(job.args.z);
+  with_activation(job.args.activation, [&](auto activation) {
+    over_tile<V>(job, tile, [&](const T* p, T* c, int64_t i, int64_t j, int n) {
+      V x = partial_sum(tile, alpha, p, c, n);
+      if (bias) x = x + load_some<V>(bias + j, n);
+      if (z) store_some(x, z + i * job.args.ldz + j, n);
+      store_some(activation.f(x, slope), c, n);
+    });
+  });
+}
+
+// db: the rows of a tile are added in order, then the tile to those above it in the block of rows.
+template <class V, class T>
+inline void finish_backprop(const GemmJob<T>& job, const GemmTile<T>& tile, int64_t row_block) {
+  const V alpha = lanes<V>(job.args.alpha), slope = lanes<V>(job.args.slope);
+  const T* z = static_cast<const T*>(job.args.z);
+  const T* y = static_cast<const T*>(job.args.y);
+  with_activation(job.args.activation, [&](auto activation) {
+    over_tile<V>(job, tile, [&](const T* p, T* c, int64_t i, int64_t j, int n) {
+      const V before = z ? load_some<V>(z + i * job.args.ldz + j, n) : V::zero();
+      const V after = load_some<V>(y + i * job.args.ldy + j, n);
+      store_some(partial_sum(tile, alpha, p, c, n) * activation.df(before, after, slope), c, n);
+    });
+  });
+  if (!job.sums) return;
+  T* sums = job.sums + tile.i / row_block * job.N + tile.j;
+  const T* c = job.C + tile.i * job.ldc + tile.j;
+  for (int v = 0; v < tile.cols; v += V::N) {
+    const int n = tile.cols - v;
+    V sum = tile.i % row_block == 0 ? V::zero() : load_some<V>(sums + v, n);
+    for (int r = 0; r < tile.rows; ++r) sum = sum + load_some<V>(c + r * job.ldc + v, n);
+    store_some(sum, sums + v, n);
+  }
+}
+
+template <class V, class T>
+inline void finish_sgd(const GemmJob<T>& job, const GemmTile<T>& tile) {
+  const V alpha = lanes<V>(job.args.alpha), rate = lanes<V>(job.args.lr), decay = lanes<V>(job.args.weight_decay);
+  const V momentum = lanes<V>(job.args.momentum);
+  T* velocity = static_cast<T*>(job.args.velocity);
+  const auto gradient = [&](const T* p, V w) {
+    const V share = alpha * V::load(p);
+    return tile.first ? fma(decay, w, share) : share;
+  };
+  if (!velocity) {
+    over_tile<V>(job, tile, [&](const T* p, T* c, int64_t, int64_t, int n) {
+      const V w = load_some<V>(c, n);
+      store_some(fnma(rate, gradient(p, w), w), c, n);
+    });
+    return;
+  }
+  // Plain momentum changes w in the last block only, so the decay of the first saw the old one.
+  over_tile<V>(job, tile, [&](const T* p, T* c, int64_t i, int64_t j, int n) {
+    T* at = velocity + i * job.ldc + j;
+    const V w = load_some<V>(c, n), g = gradient(p, w), old = load_some<V>(at, n);
+    const V v = tile.first ? fma(momentum, old, g) : old + g;
+    store_some(v, at, n);
+    if (job.args.nesterov) store_some(fnma(rate, fma(momentum, tile.first ? v : g, g), w), c, n);
+    else if (tile.last) store_some(fnma(rate, v, w), c, n);
+  });
+}
+
+template <class V, class T>
+void finish(const GemmJob<T>& job, const GemmTile<T>& tile, int64_t row_block) {
+  switch (job.args.epilogue) {
+    case Epilogue::none: return finish_none<V>(job, tile);
+    case Epilogue::sgd: return finish_sgd<V>(job, tile);
+    case Epilogue::bias_act:
+      if (tile.last) finish_bias_act<V>(job, tile);
+      else keep_partial<V>(job, tile);
+      return;
+    case Epilogue::backprop:
+      if (tile.last) finish_backprop<V>(job, tile, row_block);
+      else keep_partial<V>(job, tile);
+      return;
+  }
+}

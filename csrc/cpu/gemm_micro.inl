@@ -1,0 +1,76 @@
+// The inner kernels of gemm: one tile of op(A)[MR,K] op(B)[K,NR] into a small array, by outer or by inner products.
+// Every element is one chain of fma over ascending k (or V::N chains, summed in a fixed order) whatever the tile, so a
+// tile cut off at an edge has the bits of a full one.
+
+// a[MR,K] b[K, NV lanes] -> tile[MR, NV lanes], row length Stride. The column stride of a is a template argument where
+// it is packed (PackedA > 0: panels of PackedA rows), so that the addresses are constants.
+// Masked: the last of the NV vectors has `last` columns only and no byte beyond is read.
+template <class V, int MR, int NV, int Stride, int PackedA, bool Masked>
+[[gnu::noinline]] void micro_tile(int64_t K, const typename V::scalar* a, int64_t a_row, int64_t a_col,
+                                  const typename V::scalar* b, int64_t b_row, [[maybe_unused]] int last,
+                                  typename V::scalar* tile) {
+  V sum[MR][NV];
+  // The unroll pragmas are load-bearing: without them GCC keeps `sum` in memory (a third of the speed).
+#pragma GCC unroll 16
+  for (int i = 0; i < MR; ++i)
+#pragma GCC unroll 16
+    for (int v = 0; v < NV; ++v) sum[i][v] = V::zero();
+#pragma GCC unroll 1
+  for (int64_t k = 0; k < K; ++k) {
+    V row[NV];
+#pragma GCC unroll 16
+    for (int v = 0; v < NV; ++v) {
+      if (Masked && v == NV - 1) row[v] = V::load_n(b + v * V::N, last);
+      else row[v] = V::load(b + v * V::N);
+    }
+#pragma GCC unroll 16
+    for (int i = 0; i < MR; ++i) {
+      const V x = V::set(PackedA > 0 ? a[i] : a[i * a_row]);
+#pragma GCC unroll 16
+      for (int v = 0; v < NV; ++v) sum[i][v] = fma(x, row[v], sum[i][v]);
+    }
+    a += PackedA > 0 ? PackedA : a_col;
+    b += b_row;
+  }
+#pragma GCC unroll 16
+  for (int i = 0; i < MR; ++i)
+#pragma GCC unroll 16
+    for (int v = 0; v < NV; ++v) sum[i][v].store(tile + i * Stride + v * V::N);
+}
+
+// a[MR,K] b[NR,K], both contiguous along k -> tile[MR,NR] of dot products, row length Stride.
+template <class V, int MR, int NR, int Stride>
+[[gnu::noinline]] void dot_tile(int64_t K, const typename V::scalar* a, int64_t a_row, const typename V::scalar* b,
+                                int64_t b_row, typename V::scalar* tile) {
+  V sum[MR][NR];
+#pragma GCC unroll 16
+  for (int i = 0; i < MR; ++i)
+#pragma GCC unroll 16
+    for (int j = 0; j < NR; ++j) sum[i][j] = V::zero();
+  int64_t k = 0;
+#pragma GCC unroll 1
+  for (; k + V::N <= K; k += V::N) {
+    V x[MR];
+#pragma GCC unroll 16
+    for (int i = 0; i < MR; ++i) x[i] = V::load(a + i * a_row + k);
+#pragma GCC unroll 16
+    for (int j = 0; j < NR; ++j) {
+      const V y = V::load(b + j * b_row + k);
+#pragma GCC unroll 16
+      for (int i = 0; i < MR; ++i) sum[i][j] = fma(x[i], y, sum[i][j]);
+    }
+  }
+  if (k < K) {
+    const int rest = static_cast<int>(K - k);
+#pragma GCC unroll 16
+    for (int i = 0; i < MR; ++i) {
+      const V x = V::load_n(a + i * a_row + k, rest);
+#pragma GCC unroll 16
+      for (int j = 0; j < NR; ++j) sum[i][j] = fma(x, V::load_n(b + j * b_row + k, rest), sum[i][j]);
+    }
+  }
+#pragma GCC unroll 16
+  for (int i = 0; i < MR; ++i)
+#pragma GCC unroll 16
+    for (int j = 0; j < NR; ++j) tile[i * Stride + j] = sum_lanes(sum[i][j]);
+}
