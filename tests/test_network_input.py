@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from deltarule import _core
-from network_cases import DTYPES, copies, data, engine, make, same_bits
+from network_cases import DTYPES, copies, data, engine, make, same_bits, write
 
 SIZES = (7, 6, 5)
 SGD = _core.Optimizer("sgd", 0.1)
@@ -229,6 +229,24 @@ def test_the_other_methods_say_it_too(one_line, method):
     if method != "gradients":
         with one_line(ValueError, f"^{method}: batch_size is 0; wanted at least 1"):
             getattr(network(), method)(X, **y, batch_size=0)
+
+
+def test_samples_checked_ahead(one_line):
+    core = network()
+    core.check_samples("fit: validation", X, Y, np.ones(10))
+    with one_line(ValueError, r"^fit: validation: x\[3, 2\] is nan; wanted finite numbers"):
+        core.check_samples("fit: validation", spoilt(X, (3, 2), np.nan), Y)
+
+
+@pytest.mark.parametrize("activation", ["leaky_relu", "elu"])
+def test_without_a_slope_the_activation_has_its_own(activation):
+    net = make(SIZES, activation)
+    given, default = engine(net), _core.Network(7, net.loss, "float64")
+    default.add_dense(6, activation)
+    default.add_dense(5, "linear")
+    write(default.parameters(), net.parameters())
+    x = data(9, 7, 5, net.loss)[0]
+    assert same_bits([np.array(default.outputs(x))], [np.array(given.outputs(x))])
 
 
 NAMES = [

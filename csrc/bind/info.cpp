@@ -3,6 +3,7 @@
 #include <pybind11/stl.h>
 
 #include "base/parallel.h"
+#include "cpu/features.h"
 #include "device.h"
 
 namespace py = pybind11;
@@ -10,8 +11,7 @@ namespace py = pybind11;
 namespace deltarule {
 namespace {
 
-template <class Table>
-std::vector<std::string> names(const Table& table) {
+template <class Table> std::vector<std::string> names(const Table& table) {
   std::vector<std::string> list;
   for (const auto& entry : table) {
     if constexpr (requires { entry.name; }) list.emplace_back(entry.name);
@@ -38,6 +38,23 @@ std::vector<std::string> device_names() {
   return list;
 }
 
+py::dict info() {
+  py::dict facts;
+  facts["version"] = DELTARULE_VERSION;
+  facts["compiler"] = __VERSION__;
+  facts["devices"] = device_names();
+  facts["isas"] = isa_list();
+  facts["isa"] = current_kernels().name;
+  facts["threads"] = num_threads();
+  facts["cores"] = available_cores();
+  py::dict caches;  // bytes
+  caches["L1d"] = cpu::cache_bytes(1);
+  caches["L2"] = cpu::cache_bytes(2);
+  caches["L3"] = cpu::cache_bytes(3);
+  facts["caches"] = caches;
+  return facts;
+}
+
 }  // namespace
 
 void bind_info(py::module_& m) {
@@ -60,6 +77,7 @@ void bind_info(py::module_& m) {
   m.def("set_num_threads", &set_num_threads, py::arg("n"));
   m.def("num_threads", &num_threads);
   m.def("available_cores", &available_cores);
+  m.def("info", &info);
 }
 
 }  // namespace deltarule

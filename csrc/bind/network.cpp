@@ -68,8 +68,8 @@ void bind_network(py::module_& m) {
           py::init<int64_t, const std::string&, const std::string&, const std::string&, const std::string&, uint64_t>(),
           py::arg("inputs"), py::arg("loss"), py::arg("dtype") = "float32", py::arg("precision") = "highest",
           py::arg("device") = "cpu", py::arg("seed") = 0)
-      .def("add_dense", &Network::add_dense, py::arg("units"), py::arg("activation"), py::arg("slope"), py::arg("bias"),
-           NoGil())
+      .def("add_dense", &Network::add_dense, py::arg("units"), py::arg("activation"), py::arg("slope") = py::none(),
+           py::arg("bias") = true, NoGil())
       .def("add_dropout", &Network::add_dropout, py::arg("rate"), NoGil())
       .def_property_readonly("inputs", &Network::inputs)
       .def_property_readonly("loss", &Network::loss)
@@ -82,6 +82,8 @@ void bind_network(py::module_& m) {
       .def("slots", &Network::slots, NoGil())
       .def("set_slots", &Network::set_slots, py::arg("slots"), NoGil())
       .def("set_input_transform", &Network::set_input_transform, py::arg("shift"), py::arg("scale"), NoGil())
+      .def("check_samples", &Network::check_samples, py::arg("op"), py::arg("x"), py::arg("y"),
+           py::arg("sample_weight") = py::none(), NoGil())
       .def("train_steps", &Network::train_steps, py::arg("x"), py::arg("y"), py::arg("order"), py::arg("batch_size"),
            py::arg("optimizer"), py::arg("sample_weight") = py::none(), py::arg("norms") = false,
            py::arg("validated") = false, NoGil())

@@ -1,5 +1,8 @@
 #include "cpu/features.h"
 
+#include <unistd.h>
+
+#include <algorithm>
 #include <cstdint>
 
 #if defined(__x86_64__)
@@ -10,7 +13,9 @@ namespace deltarule::cpu {
 #if defined(__x86_64__)
 namespace {
 
-struct Registers { uint32_t eax = 0, ebx = 0, ecx = 0, edx = 0; };
+struct Registers {
+  uint32_t eax = 0, ebx = 0, ecx = 0, edx = 0;
+};
 
 Registers cpuid(uint32_t leaf, uint32_t subleaf) {
   Registers r;
@@ -46,5 +51,14 @@ bool has_avx512() {
 bool has_avx2() { return false; }
 bool has_avx512() { return false; }
 #endif
+
+int64_t cache_bytes([[maybe_unused]] int level) {
+#if defined(_SC_LEVEL1_DCACHE_SIZE)
+  constexpr int names[] = {_SC_LEVEL1_DCACHE_SIZE, _SC_LEVEL2_CACHE_SIZE, _SC_LEVEL3_CACHE_SIZE};
+  return std::max<int64_t>(0, sysconf(names[level - 1]));
+#else
+  return 0;
+#endif
+}
 
 }  // namespace deltarule::cpu
