@@ -86,7 +86,7 @@ def test_isa_objects_have_no_weak_symbols(isa, flags, tmp_path):
         pytest.skip(f"{isa} is not of this architecture")
     target = tmp_path / f"{isa}.o"
     source = REPOSITORY / "csrc" / "cpu" / f"{isa}.cpp"
-    command = [compiler, "-std=c++20", "-O1", "-fPIC", "-fvisibility=hidden", "-ffp-contract=off", *flags]
+    command = [compiler, "-std=c++20", "-O1", "-fPIC", "-fvisibility=hidden", "-ffp-contract=off", "-fno-exceptions", *flags]
     subprocess.run([*command, f"-I{REPOSITORY / 'csrc'}", "-c", str(source), "-o", str(target)], check=True)
     lines = subprocess.run([nm, "-C", str(target)], capture_output=True, text=True, check=True).stdout.splitlines()
     weak = [line for line in lines if re.search(r" [WVu] ", line)]

@@ -20,6 +20,8 @@ namespace deltarule {
 
 struct Philox4 { uint32_t word[4]; };
 
+namespace {  // of each file's own: the kernels' files are compiled for different instruction sets
+
 DELTARULE_HD constexpr Philox4 philox(uint64_t seed, uint64_t stream, uint64_t index) {
   uint32_t c0 = static_cast<uint32_t>(index), c1 = static_cast<uint32_t>(index >> 32);
   uint32_t c2 = static_cast<uint32_t>(stream), c3 = static_cast<uint32_t>(stream >> 32);
@@ -39,10 +41,43 @@ DELTARULE_HD constexpr Philox4 philox(uint64_t seed, uint64_t stream, uint64_t i
   return {{c0, c1, c2, c3}};
 }
 
+// The words of the counters index .. index+15, in order. Round by round over all of them, so that it vectorises.
+inline constexpr int kPhiloxWords = 64;
+inline void philox_words(uint64_t seed, uint64_t stream, uint64_t index, uint32_t* words) {
+  constexpr int kCounters = kPhiloxWords / 4;
+  uint32_t c0[kCounters], c1[kCounters], c2[kCounters], c3[kCounters];
+  for (int i = 0; i < kCounters; ++i) {
+    c0[i] = static_cast<uint32_t>(index + static_cast<uint64_t>(i));
+    c1[i] = static_cast<uint32_t>((index + static_cast<uint64_t>(i)) >> 32);
+    c2[i] = static_cast<uint32_t>(stream);
+    c3[i] = static_cast<uint32_t>(stream >> 32);
+  }
+  uint32_t k0 = static_cast<uint32_t>(seed), k1 = static_cast<uint32_t>(seed >> 32);
+  for (int round = 0; round < 10; ++round) {
+    for (int i = 0; i < kCounters; ++i) {
+      const uint64_t p0 = uint64_t{0xD2511F53u} * c0[i];
+      const uint64_t p1 = uint64_t{0xCD9E8D57u} * c2[i];
+      c0[i] = static_cast<uint32_t>(p1 >> 32) ^ c1[i] ^ k0;
+      c2[i] = static_cast<uint32_t>(p0 >> 32) ^ c3[i] ^ k1;
+      c1[i] = static_cast<uint32_t>(p1);
+      c3[i] = static_cast<uint32_t>(p0);
+    }
+    k0 += 0x9E3779B9u;
+    k1 += 0xBB67AE85u;
+  }
+  for (int i = 0; i < kCounters; ++i) {
+    words[4 * i] = c0[i];
+    words[4 * i + 1] = c1[i];
+    words[4 * i + 2] = c2[i];
+    words[4 * i + 3] = c3[i];
+  }
+}
+
 // Uniform on [0, 1): 24 bits fill a float32 exactly, 53 bits a float64, so no rounding can return 1.
 DELTARULE_HD constexpr float unit_float(uint32_t word) { return static_cast<float>(word >> 8) * 0x1p-24f; }
 DELTARULE_HD constexpr double unit_double(uint32_t low, uint32_t high) {
   return static_cast<double>(((uint64_t{high} << 32) | low) >> 11) * 0x1p-53;
 }
 
+}  // namespace
 }  // namespace deltarule

@@ -1,6 +1,7 @@
 // The generic kernels compiled for AVX-512 (F, BW, DQ, VL).
 #include "cpu/isa/avx512.h"
 #include "base/parallel.h"
+#include "base/philox.h"
 #include "base/workspace.h"
 #include "cpu/tables.h"
 
@@ -15,6 +16,7 @@ struct GemmBlocks64 { static constexpr int MR = 8, NV = 3, KC = 256, MC = 96, NC
 #include "cpu/gemm_pack.inl"
 #include "cpu/gemm_epilogue.inl"
 #include "cpu/gemm.inl"
+#include "cpu/loops.inl"
 #include "cpu/elementwise.inl"
 #include "cpu/reduce.inl"
 #include "cpu/loss.inl"

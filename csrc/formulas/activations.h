@@ -92,29 +92,30 @@ struct Elu {
   template <class V> static V df(V, V y, V slope) { return select(less(V::zero(), y), lanes<V>(1.0), y + slope); }
 };
 
-// x Phi(x), Phi the normal distribution function, by erf and not its tanh approximation (Hendrycks & Gimpel 2016).
+// x Phi(x), Phi the normal distribution function, not its tanh approximation (Hendrycks & Gimpel 2016). Phi is 0 long
+// before the bounds, which only keep inf * 0 away.
 struct Gelu {
-  template <class V> static V f(V x, V) { return x * phi(x); }
+  template <class V> static V f(V x, V) { return max(lanes<V>(-50.0), x) * normal_cdf(x); }
   template <class V> static V df(V x, V, V) {
-    const V density = lanes<V>(0.3989422804014327) * exp(lanes<V>(-0.5) * x * x);
-    return phi(x) + select(less(abs(x), lanes<V>(30.0)), x * density, V::zero() * x);
-  }
-  template <class V> static V phi(V x) {
-    return lanes<V>(0.5) * erfc(lanes<V>(-0.7071067811865476) * x);
+    const V density = lanes<V>(0.3989422804014327) * exp_square(x, -0.5);
+    return fma(clamp(x, lanes<V>(50.0)), density, normal_cdf(x));
   }
 };
 
 // log(1 + e^x), from |x| so that nothing overflows.
 struct Softplus {
   template <class V> static V f(V x, V) {
-    return max(V::zero(), x) + log1p(exp(V::zero() - abs(x)));
+    return max(V::zero(), x) + log1p(exp(negate(abs(x))));
   }
-  template <class V> static V df(V, V y, V) { return V::zero() - expm1(V::zero() - y); }
+  template <class V> static V df(V, V y, V) { return negate(expm1(negate(y))); }
 };
 
 // x / (1 + |x|) (Bergstra et al. 2009).
 struct Softsign {
-  template <class V> static V f(V x, V) { return x / (lanes<V>(1.0) + abs(x)); }
+  template <class V> static V f(V x, V) {
+    const V y = x / (lanes<V>(1.0) + abs(x));
+    return select(equal(abs(x), lanes<V>(__builtin_inf())), copysign(lanes<V>(1.0), x), y);
+  }
   template <class V> static V df(V, V y, V) {
     const V rest = lanes<V>(1.0) - abs(y);
     return rest * rest;
@@ -123,8 +124,8 @@ struct Softsign {
 
 // e^(-x^2), a radial basis unit.
 struct Gaussian {
-  template <class V> static V f(V x, V) { return exp(V::zero() - x * x); }
-  template <class V> static V df(V x, V y, V) { return lanes<V>(-2.0) * x * y; }
+  template <class V> static V f(V x, V) { return exp_square(x, -1.0); }
+  template <class V> static V df(V x, V y, V) { return lanes<V>(-2.0) * clamp(x, lanes<V>(50.0)) * y; }
 };
 
 // visit(Tanh{}) and so on: turns the run-time choice into a type.

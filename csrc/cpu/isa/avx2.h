@@ -17,6 +17,10 @@ struct F32 {
   static F32 set(float x) { return {_mm256_set1_ps(x)}; }
   static F32 load(const float* p) { return {_mm256_loadu_ps(p)}; }
   static F32 load_n(const float* p, int n) { return {_mm256_maskload_ps(p, first(n))}; }
+  static F32 load_n(const float* p, int n, F32 rest) {
+    const __m256i mask = first(n);
+    return {_mm256_blendv_ps(rest.v, _mm256_maskload_ps(p, mask), _mm256_castsi256_ps(mask))};
+  }
   static F32 load_u8(const uint8_t* p) {
     return {_mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))))};
   }
@@ -94,6 +98,10 @@ struct F64 {
   static F64 set(double x) { return {_mm256_set1_pd(x)}; }
   static F64 load(const double* p) { return {_mm256_loadu_pd(p)}; }
   static F64 load_n(const double* p, int n) { return {_mm256_maskload_pd(p, first(n))}; }
+  static F64 load_n(const double* p, int n, F64 rest) {
+    const __m256i mask = first(n);
+    return {_mm256_blendv_pd(rest.v, _mm256_maskload_pd(p, mask), _mm256_castsi256_pd(mask))};
+  }
   static F64 load_u8(const uint8_t* p) { return {_mm256_setr_pd(p[0], p[1], p[2], p[3])}; }
   void store(double* p) const { _mm256_storeu_pd(p, v); }
   void store_n(double* p, int n) const { _mm256_maskstore_pd(p, first(n), v); }

@@ -1,14 +1,19 @@
 // Lane types of AVX-512: F32 (16 floats) and F64 (8 doubles). The same names stand in every file of this folder;
 // the generic kernels (*.inl) and formulas are written over them.
 //
-//   load store load_n store_n set zero     load_n reads n < N lanes (the rest 0), store_n writes n lanes
+//   load store load_n store_n set zero     load_n reads n < N lanes (the rest 0, or those given), store_n writes n
 //   fma(a,b,c) = a*b + c   fnma(a,b,c) = c - a*b   min max: the second operand when either is NaN
 //   select(m,a,b) = m ? a : b              scale2(x,n) = x * 2^n, n integral, gradual underflow, overflow to inf
 //   split2(x,e) = m with x = m * 2^e, m in [sqrt(1/2), sqrt(2)), for x > 0 finite
 //   sum_lanes max_lanes min_lanes          in one fixed order
 #pragma once
 
+// GCC 12 takes the undefined upper operands inside its own intrinsics for a mistake of ours.
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#pragma GCC diagnostic ignored "-Wuninitialized"
 #include <immintrin.h>
+#pragma GCC diagnostic pop
 
 #include <cstdint>
 
@@ -24,6 +29,7 @@ struct F32 {
   static F32 set(float x) { return {_mm512_set1_ps(x)}; }
   static F32 load(const float* p) { return {_mm512_loadu_ps(p)}; }
   static F32 load_n(const float* p, int n) { return {_mm512_maskz_loadu_ps(first(n), p)}; }
+  static F32 load_n(const float* p, int n, F32 rest) { return {_mm512_mask_loadu_ps(rest.v, first(n), p)}; }
   static F32 load_u8(const uint8_t* p) {
     return {_mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))))};
   }
@@ -74,6 +80,7 @@ struct F64 {
   static F64 set(double x) { return {_mm512_set1_pd(x)}; }
   static F64 load(const double* p) { return {_mm512_loadu_pd(p)}; }
   static F64 load_n(const double* p, int n) { return {_mm512_maskz_loadu_pd(first(n), p)}; }
+  static F64 load_n(const double* p, int n, F64 rest) { return {_mm512_mask_loadu_pd(rest.v, first(n), p)}; }
   static F64 load_u8(const uint8_t* p) {
     return {_mm512_cvtepi32_pd(_mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))))};
   }

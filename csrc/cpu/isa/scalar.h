@@ -18,6 +18,7 @@ struct Lane {
   static Lane set(T x) { return {x}; }
   static Lane load(const T* p) { return {*p}; }
   static Lane load_n(const T* p, int n) { return {n > 0 ? *p : T(0)}; }
+  static Lane load_n(const T* p, int n, Lane rest) { return n > 0 ? load(p) : rest; }
   static Lane load_u8(const uint8_t* p) { return {static_cast<T>(*p)}; }
   void store(T* p) const { *p = v; }
   void store_n(T* p, int n) const {
@@ -53,23 +54,38 @@ inline F64 copysign(F64 magnitude, F64 sign) { return {__builtin_copysign(magnit
 inline F32 round(F32 a) { return {__builtin_rintf(a.v)}; }
 inline F64 round(F64 a) { return {__builtin_rint(a.v)}; }
 
-template <class T>
-Lane<T> scale2(Lane<T> x, Lane<T> n) {
-  if (n.v != n.v) return x + n;
-  const T clamped = n.v > T(5000) ? T(5000) : n.v < T(-5000) ? T(-5000) : n.v;
-  return {static_cast<T>(__builtin_ldexp(static_cast<double>(x.v), static_cast<int>(clamped)))};
+// Two factors 2^(n/2): each stays a normal number within the bounds; beyond them the result is 0 or inf.
+inline F32 scale2(F32 x, F32 n) {
+  const int whole = n.v > -252.0f ? static_cast<int>(n.v < 254.0f ? n.v : 254.0f) : -252;
+  const int half = whole >> 1;
+  const float f0 = __builtin_bit_cast(float, (half + 127) << 23);
+  const float f1 = __builtin_bit_cast(float, (whole - half + 127) << 23);
+  return {x.v * f0 * f1};
+}
+inline F64 scale2(F64 x, F64 n) {
+  const int64_t whole = n.v > -2044.0 ? static_cast<int64_t>(n.v < 2046.0 ? n.v : 2046.0) : -2044;
+  const int64_t half = whole >> 1;
+  const double f0 = __builtin_bit_cast(double, (half + 1023) << 52);
+  const double f1 = __builtin_bit_cast(double, (whole - half + 1023) << 52);
+  return {x.v * f0 * f1};
 }
 
-template <class T>
-Lane<T> split2(Lane<T> x, Lane<T>& e) {
-  int exponent;
-  T m = static_cast<T>(__builtin_frexp(static_cast<double>(x.v), &exponent));  // [1/2, 1)
-  if (m < T(0.70710678118654752)) {
-    m *= T(2);
-    --exponent;
-  }
-  e = {static_cast<T>(exponent)};
-  return {m};
+// Lift subnormals first. Subtracting the bits of sqrt(1/2) makes the exponent field count from there.
+inline F32 split2(F32 x, F32& e) {
+  const bool tiny = x.v < 0x1p-126f;
+  constexpr int32_t root = 0x3f3504f3;
+  const int32_t offset = static_cast<int32_t>(
+      static_cast<uint32_t>(__builtin_bit_cast(int32_t, tiny ? x.v * 0x1p24f : x.v)) - static_cast<uint32_t>(root));
+  e = {static_cast<float>(offset >> 23) - (tiny ? 24.0f : 0.0f)};
+  return {__builtin_bit_cast(float, (offset & 0x007fffff) + root)};
+}
+inline F64 split2(F64 x, F64& e) {
+  const bool tiny = x.v < 0x1p-1022;
+  constexpr int64_t root = 0x3fe6a09e667f3bcd;
+  const int64_t offset = static_cast<int64_t>(
+      static_cast<uint64_t>(__builtin_bit_cast(int64_t, tiny ? x.v * 0x1p54 : x.v)) - static_cast<uint64_t>(root));
+  e = {static_cast<double>(offset >> 52) - (tiny ? 54.0 : 0.0)};
+  return {__builtin_bit_cast(double, (offset & 0x000fffffffffffff) + root)};
 }
 
 }  // namespace

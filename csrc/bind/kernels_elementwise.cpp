@@ -1,0 +1,267 @@
+// _core.kernels: the raw slots of the table in use, over NumPy arrays without copies. For tests and benches: what is
+// checked here is what would write outside an array; everything else is kernels.h's contract.
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <optional>
+
+#include "device.h"
+#include "engine/names.h"
+
+namespace py = pybind11;
+
+namespace deltarule {
+namespace {
+
+using Maybe = std::optional<py::array>;
+
+DType dtype_of(const py::array& array) {
+  if (py::isinstance<py::array_t<float>>(array)) return DType::float32;
+  if (py::isinstance<py::array_t<double>>(array)) return DType::float64;
+  if (py::isinstance<py::array_t<int32_t>>(array)) return DType::int32;
+  if (py::isinstance<py::array_t<int64_t>>(array)) return DType::int64;
+  if (py::isinstance<py::array_t<uint8_t>>(array)) return DType::uint8;
+  if (py::isinstance<py::array_t<bool>>(array)) return DType::boolean;
+  throw TypeError(message("kernels: an array is ", py::str(array.dtype()).cast<std::string>()));
+}
+
+// Strides in elements.
+void strides_of(const py::array& array, int64_t* strides) {
+  for (int axis = 0; axis < array.ndim(); ++axis) {
+    check<ValueError>(array.strides(axis) % array.itemsize() == 0, "kernels: a stride is no multiple of the element");
+    strides[axis] = array.strides(axis) / array.itemsize();
+  }
+}
+
+void check_grid(const py::array& array, const py::array& y, DType dtype) {
+  check<ValueError>(y.ndim() <= 8 && array.ndim() == y.ndim(), "kernels: ranks differ or are above 8");
+  for (int axis = 0; axis < y.ndim(); ++axis)
+    check<ValueError>(array.shape(axis) == y.shape(axis), "kernels: shapes differ");
+  check<TypeError>(dtype_of(array) == dtype, "kernels: dtypes differ");
+}
+
+// Contiguous, of this dtype and size; null if absent.
+const void* run(const py::array& array, DType dtype, int64_t size) {
+  check<TypeError>(dtype_of(array) == dtype, "kernels: dtypes differ");
+  check<ValueError>((array.flags() & py::array::c_style) != 0, "kernels: an array is not contiguous");
+  check<ValueError>(array.size() == size, "kernels: an array has ", array.size(), " elements; wanted ", size);
+  return array.data();
+}
+const void* run(const Maybe& array, DType dtype, int64_t size) {
+  return array ? run(*array, dtype, size) : nullptr;
+}
+void* out(py::array& array, DType dtype, int64_t size) {
+  run(array, dtype, size);
+  return array.mutable_data();
+}
+void* out(Maybe& array, DType dtype, int64_t size) { return array ? out(*array, dtype, size) : nullptr; }
+
+void unary(const std::string& op, const py::array& x, py::array y) {
+  UnaryArgs args{find_name<Unary>("unary: op", op, kUnary), dtype_of(x), static_cast<int>(x.ndim()), {}, x.data(), {},
+                 y.mutable_data(), {}};
+  check_grid(x, y, args.dtype);
+  check_grid(y, x, args.dtype);
+  for (int axis = 0; axis < args.rank; ++axis) args.shape[axis] = y.shape(axis);
+  strides_of(x, args.stride_x);
+  strides_of(y, args.stride_y);
+  const py::gil_scoped_release release;
+  current_kernels().unary(args);
+}
+
+void binary(const std::string& op, const py::array& a, const py::array& b, py::array y) {
+  BinaryArgs args{find_name<Binary>("binary: op", op, kBinary), dtype_of(y), static_cast<int>(y.ndim()), {}, a.data(),
+                  {}, b.data(), {}, y.mutable_data(), {}};
+  check_grid(a, y, args.dtype);
+  check_grid(b, y, args.dtype);
+  for (int axis = 0; axis < args.rank; ++axis) args.shape[axis] = y.shape(axis);
+  strides_of(a, args.stride_a);
+  strides_of(b, args.stride_b);
+  strides_of(y, args.stride_y);
+  const py::gil_scoped_release release;
+  current_kernels().binary(args);
+}
+
+void copy(const py::array& x, py::array y) {
+  CopyArgs args{dtype_of(x), dtype_of(y), static_cast<int>(y.ndim()), {}, x.data(), {}, y.mutable_data(), {}};
+  check_grid(x, y, args.from);
+  for (int axis = 0; axis < args.rank; ++axis) args.shape[axis] = y.shape(axis);
+  strides_of(x, args.stride_x);
+  strides_of(y, args.stride_y);
+  const py::gil_scoped_release release;
+  current_kernels().copy(args);
+}
+
+void activate(const std::string& name, const py::array& x, py::array y, double slope) {
+  const DType dtype = dtype_of(x);
+  const ActivateArgs args{find_name<Activation>("activate: name", name, kActivations), dtype, slope, x.size(),
+                          run(x, dtype, x.size()), out(y, dtype, x.size())};
+  const py::gil_scoped_release release;
+  current_kernels().activate(args);
+}
+
+void activate_grad(const std::string& name, const py::array& dy, const Maybe& x, const py::array& y, py::array dx,
+                   double slope) {
+  const DType dtype = dtype_of(dy);
+  const int64_t n = dy.size();
+  const ActivateGradArgs args{find_name<Activation>("activate_grad: name", name, kActivations),
+                              dtype,
+                              slope,
+                              n,
+                              run(dy, dtype, n),
+                              run(x, dtype, n),
+                              run(y, dtype, n),
+                              out(dx, dtype, n)};
+  check<ValueError>(x || !needs_input(args.activation), "activate_grad: ", name, " needs x");
+  const py::gil_scoped_release release;
+  current_kernels().activate_grad(args);
+}
+
+void reduce(const std::string& name, const py::array& x, py::array y) {
+  check<ValueError>(x.ndim() == 3, "reduce: x has rank ", x.ndim(), "; wanted [outer, n, inner]");
+  const Reduction op = find_name<Reduction>("reduce: op", name, kReductions);
+  const DType dtype = dtype_of(x);
+  const bool index = op == Reduction::argmax || op == Reduction::argmin;
+  const ReduceArgs args{op,         dtype,      x.shape(0),
+                        x.shape(1), x.shape(2), run(x, dtype, x.size()),
+                        out(y, index ? DType::int64 : dtype, x.shape(0) * x.shape(2))};
+  const py::gil_scoped_release release;
+  current_kernels().reduce(args);
+}
+
+void softmax(const py::array& x, py::array y, bool log) {
+  check<ValueError>(x.ndim() == 2, "softmax: x has rank ", x.ndim(), "; wanted [rows, cols]");
+  const DType dtype = dtype_of(x);
+  const SoftmaxArgs args{log, dtype, x.shape(0), x.shape(1), run(x, dtype, x.size()), out(y, dtype, x.size())};
+  const py::gil_scoped_release release;
+  current_kernels().softmax(args);
+}
+
+py::tuple loss(const std::string& name, const py::array& y, const Maybe& labels, const Maybe& targets,
+               const Maybe& weights, double scale, Maybe dy) {
+  check<ValueError>(y.ndim() == 2, "loss: y has rank ", y.ndim(), "; wanted [rows, cols]");
+  check<ValueError>(labels.has_value() != targets.has_value(), "loss: wanted labels or targets");
+  const DType dtype = dtype_of(y);
+  const int64_t rows = y.shape(0), cols = y.shape(1);
+  double value = 0.0;
+  int64_t errors = 0;
+  const LossArgs args{find_name<Loss>("loss: name", name, kLosses),
+                      dtype,
+                      rows,
+                      cols,
+                      run(y, dtype, rows * cols),
+                      static_cast<const int64_t*>(run(labels, DType::int64, rows)),
+                      run(targets, dtype, rows * cols),
+                      run(weights, dtype, rows),
+                      scale,
+                      out(dy, dtype, rows * cols),
+                      &value,
+                      &errors};
+  for (int64_t i = 0; labels && i < rows; ++i)
+    check<ValueError>(args.labels[i] >= 0 && args.labels[i] < (cols == 1 ? 2 : cols), "loss: a label is out of range");
+  {
+    const py::gil_scoped_release release;
+    current_kernels().loss(args);
+  }
+  return py::make_tuple(value, errors);
+}
+
+void step(const std::string& name, py::array w, const py::array& g, Maybe m, Maybe v, double lr, double momentum,
+          double beta1, double beta2, double eps, double weight_decay, double grad_scale, int64_t t) {
+  const DType dtype = dtype_of(w);
+  const int64_t n = w.size();
+  const StepArgs args{find_name<Optimizer>("step: name", name, kOptimizers),
+                      dtype,
+                      n,
+                      out(w, dtype, n),
+                      run(g, dtype, n),
+                      out(m, dtype, n),
+                      out(v, dtype, n),
+                      lr,
+                      momentum,
+                      beta1,
+                      beta2,
+                      eps,
+                      weight_decay,
+                      grad_scale,
+                      t};
+  const int slots = kOptimizers[static_cast<int>(args.optimizer)].slots;
+  check<ValueError>((slots < 1 || m) && (slots < 2 || v), "step: ", name, " has ", slots, " slots");
+  const py::gil_scoped_release release;
+  current_kernels().step(args);
+}
+
+void gather_rows(const py::array& x, const Maybe& index, const Maybe& shift, const Maybe& scale, py::array y) {
+  check<ValueError>(x.ndim() == 2 && y.ndim() == 2 && x.shape(1) == y.shape(1), "gather_rows: wanted x[n,d], y[rows,d]");
+  check<ValueError>(x.strides(1) == x.itemsize() || x.shape(1) <= 1, "gather_rows: x's rows are not contiguous");
+  const DType to = dtype_of(y);
+  const int64_t rows = y.shape(0), cols = y.shape(1);
+  const GatherArgs args{dtype_of(x),
+                        to,
+                        rows,
+                        cols,
+                        x.data(),
+                        x.strides(0) / x.itemsize(),
+                        static_cast<const int64_t*>(run(index, DType::int64, rows)),
+                        run(shift, to, cols),
+                        run(scale, to, cols),
+                        out(y, to, rows * cols)};
+  check<ValueError>(shift.has_value() == scale.has_value(), "gather_rows: shift and scale come together");
+  for (int64_t i = 0; i < rows; ++i) {
+    const int64_t row = index ? args.index[i] : i;
+    check<ValueError>(row >= 0 && row < x.shape(0), "gather_rows: index ", row, " is out of range");
+  }
+  const py::gil_scoped_release release;
+  current_kernels().gather_rows(args);
+}
+
+void fill_random(const std::string& kind, py::array y, uint64_t seed, uint64_t stream, double lo, double hi) {
+  const Random random = find_name<Random>("fill_random: kind", kind, kRandom);
+  const DType dtype = random == Random::permutation ? DType::int64 : dtype_of(y);
+  const RandomArgs args{random, dtype, y.size(), seed, stream, lo, hi, out(y, dtype, y.size())};
+  const py::gil_scoped_release release;
+  current_kernels().fill_random(args);
+}
+
+void dropout(const py::array& x, py::array y, double rate, uint64_t seed, uint64_t stream) {
+  const DType dtype = dtype_of(x);
+  const DropoutArgs args{dtype,  x.size(), rate, seed, stream, run(x, dtype, x.size()),
+                         out(y, dtype, x.size())};
+  const py::gil_scoped_release release;
+  current_kernels().dropout(args);
+}
+
+}  // namespace
+
+void bind_elementwise_kernels(py::module_& kernels) {
+  using namespace pybind11::literals;
+  kernels.def("unary", unary, "op"_a, "x"_a, "y"_a);
+  kernels.def("binary", binary, "op"_a, "a"_a, "b"_a, "y"_a);
+  kernels.def("copy", copy, "x"_a, "y"_a);
+  kernels.def("activate", activate, "name"_a, "x"_a, "y"_a, "slope"_a = 0.0);
+  kernels.def("activate_grad", activate_grad, "name"_a, "dy"_a, "x"_a, "y"_a, "dx"_a, "slope"_a = 0.0);
+  kernels.def("reduce", reduce, "op"_a, "x"_a, "y"_a);
+  kernels.def("softmax", softmax, "x"_a, "y"_a, "log"_a = false);
+  kernels.def("loss", loss, "name"_a, "y"_a, "labels"_a = Maybe{}, "targets"_a = Maybe{}, "weights"_a = Maybe{},
+              "scale"_a = 1.0, "dy"_a = Maybe{});
+  kernels.def("step", step, "name"_a, "w"_a, "g"_a, "m"_a = Maybe{}, "v"_a = Maybe{}, "lr"_a = 0.0, "momentum"_a = 0.0,
+              "beta1"_a = 0.9, "beta2"_a = 0.999, "eps"_a = 1e-8, "weight_decay"_a = 0.0, "grad_scale"_a = 1.0,
+              "step"_a = 1);
+  kernels.def("gather_rows", gather_rows, "x"_a, "index"_a, "shift"_a, "scale"_a, "y"_a);
+  kernels.def("fill_random", fill_random, "kind"_a, "y"_a, "seed"_a = 0, "stream"_a = 0, "lo"_a = 0.0, "hi"_a = 1.0);
+  kernels.def("dropout", dropout, "x"_a, "y"_a, "rate"_a, "seed"_a = 0, "stream"_a = 0);
+
+  const auto names = [](const auto& entries) {
+    py::list list;
+    for (const auto& entry : entries) list.append(std::string(entry_name(entry)));
+    return list;
+  };
+  kernels.attr("unary_names") = names(kUnary);
+  kernels.attr("binary_names") = names(kBinary);
+  kernels.attr("reduction_names") = names(kReductions);
+  kernels.attr("activation_names") = names(kActivations);
+  kernels.attr("loss_names") = names(kLosses);
+  kernels.attr("optimizer_names") = names(kOptimizers);
+}
+
+}  // namespace deltarule

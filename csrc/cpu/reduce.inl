@@ -1,0 +1,337 @@
+// reduce, softmax.
+//
+// Computes   y[outer, inner] = op over n of x[outer, n, inner]; softmax of contiguous rows.
+// Layout     inner = 1: a row is folded in runs of 1024 elements. Otherwise columns are taken in strips of 4 vectors
+//            that walk down n in runs of 64 rows. A run is folded in lanes of its dtype, runs in float64. Few long rows
+//            or columns are cut into chunks for the threads; the cuts depend on the shape alone.
+// Arithmetic bound by memory; softmax by its exponential.
+
+constexpr int64_t kRun = 1024;     // elements of a row folded in lanes before float64 takes over
+constexpr int64_t kRunRows = 64;   // the same down a column
+constexpr int64_t kFewTasks = 16;  // fewer rows or strips than this are cut into chunks
+constexpr int64_t kRowChunks = 32, kColumnChunks = 8;
+
+// How elements are folded in lanes, f(accumulator, x), how accumulators are, merge(a, b), and partial results in
+// float64, join(a, b); from the identity on, which is 0 where it would be squared.
+struct Sums {
+  static constexpr double identity = 0.0;
+  template <class V> static V merge(V a, V b) { return a + b; }
+  template <class V> static double across(V a) { return static_cast<double>(sum_lanes(a)); }
+  static double join(double a, double b) { return a + b; }
+};
+struct FoldSum : Sums {
+  template <class V> static V f(V total, V x) { return total + x; }
+};
+struct FoldSquares : Sums {
+  template <class V> static V f(V total, V x) { return fma(x, x, total); }
+};
+
+// NaN is better than any number.
+struct FoldMax {
+  static constexpr double identity = -__builtin_inf();
+  template <class V> static V f(V best, V x) { return maximum(x, best); }
+  template <class V> static V merge(V a, V b) { return maximum(a, b); }
+  static bool better(double a, double b) { return a > b || (a != a && b == b); }
+  static double join(double a, double b) { return better(b, a) ? b : a; }
+};
+struct FoldMin {
+  static constexpr double identity = __builtin_inf();
+  template <class V> static V f(V best, V x) { return minimum(x, best); }
+  template <class V> static V merge(V a, V b) { return minimum(a, b); }
+  static bool better(double a, double b) { return a < b || (a != a && b == b); }
+  static double join(double a, double b) { return better(b, a) ? b : a; }
+};
+
+template <class V, class Fold>
+double across_lanes(V a) {
+  if constexpr (Fold::identity == 0.0) {
+    return Fold::across(a);
+  } else {
+    typename V::scalar lane[V::N];
+    a.store(lane);
+    double best = Fold::identity;
+    for (int k = 0; k < V::N; ++k) best = Fold::join(best, static_cast<double>(lane[k]));
+    return best;
+  }
+}
+
+// x[n] -> its fold, n <= kRun.
+template <class V, class Fold>
+double fold_run(const typename V::scalar* x, int64_t n) {
+  const V identity = lanes<V>(Fold::identity);
+  V part[4] = {identity, identity, identity, identity};
+  int64_t i = 0;
+  for (; i + 4 * V::N <= n; i += 4 * V::N) {
+#pragma GCC unroll 4
+    for (int k = 0; k < 4; ++k) part[k] = Fold::f(part[k], V::load(x + i + k * V::N));
+  }
+  for (; i + V::N <= n; i += V::N) part[0] = Fold::f(part[0], V::load(x + i));
+  const int rest = static_cast<int>(n - i);
+  if (rest > 0) part[1] = Fold::f(part[1], V::load_n(x + i, rest, identity));
+  return across_lanes<V, Fold>(Fold::merge(Fold::merge(part[0], part[1]), Fold::merge(part[2], part[3])));
+}
+
+template <class V, class Fold>
+double fold_row(const typename V::scalar* x, int64_t n) {
+  double total = Fold::identity;
+  for (int64_t i = 0; i < n; i += kRun) total = Fold::join(total, fold_run<V, Fold>(x + i, least(kRun, n - i)));
+  return total;
+}
+
+struct Best {
+  double value;
+  int64_t index;  // -1: none yet
+};
+
+template <class Fold>
+Best better_of(Best a, Best b) {
+  return a.index < 0 || (b.index >= 0 && Fold::better(b.value, a.value)) ? b : a;
+}
+
+// The first of the best elements of x[begin, end).
+template <class V, class Fold>
+Best best_of_row(const typename V::scalar* x, int64_t begin, int64_t end) {
+  Best best{0.0, -1};
+  for (int64_t i = begin; i < end; i += kRun) {
+    const int64_t count = least(kRun, end - i);
+    const double value = fold_run<V, Fold>(x + i, count);
+    if (best.index >= 0 && !Fold::better(value, best.value)) continue;
+    int64_t at = 0;
+    while (at + 1 < count && !(x[i + at] == value || (value != value && x[i + at] != x[i + at]))) ++at;
+    best = {value, i + at};
+  }
+  return best;
+}
+
+// done(row, result), the result being part(row, begin, end), whole or merged from chunks in their order.
+template <class Result, class Part, class Merge, class Done>
+void for_rows(int64_t outer, int64_t n, const Part& part, const Merge& merge, const Done& done) {
+  const bool parallel = outer * n >= kCheapParallel;
+  if (parallel && outer < kFewTasks) {
+    const int64_t length = blocks_of(blocks_of(n, kRowChunks), kRun) * kRun;
+    const int64_t chunks = blocks_of(n, length);
+    for (int64_t row = 0; row < outer; ++row) {
+      Result parts[kRowChunks] = {};
+      for_tasks(chunks, true, [&](int64_t c) { parts[c] = part(row, c * length, least(n, (c + 1) * length)); });
+      for (int64_t c = 1; c < chunks; ++c) parts[0] = merge(parts[0], parts[c]);
+      done(row, parts[0]);
+    }
+  } else {
+    for_blocks(outer, most(1, kBlock / most(1, n)), parallel, [&](int64_t begin, int64_t end) {
+      for (int64_t row = begin; row < end; ++row) done(row, part(row, 0, n));
+    });
+  }
+}
+
+// x[rows, width] with leading dimension ld -> total[width], width <= 4 vectors.
+template <class V, class Fold>
+void fold_strip(const typename V::scalar* x, int64_t ld, int64_t rows, int64_t width, double* total) {
+  using T = typename V::scalar;
+  const V identity = lanes<V>(Fold::identity);
+  for (int64_t j = 0; j < width; ++j) total[j] = Fold::identity;
+  for (int64_t begin = 0; begin < rows; begin += kRunRows) {
+    const int64_t end = least(rows, begin + kRunRows);
+    V part[4] = {identity, identity, identity, identity};
+    if (width == 4 * V::N) {
+      for (int64_t r = begin; r < end; ++r) {
+#pragma GCC unroll 4
+        for (int k = 0; k < 4; ++k) part[k] = Fold::f(part[k], V::load(x + r * ld + k * V::N));
+      }
+    } else {
+      const int whole = static_cast<int>(width / V::N), rest = static_cast<int>(width % V::N);
+      for (int k = 0; k < whole; ++k)
+        for (int64_t r = begin; r < end; ++r) part[k] = Fold::f(part[k], V::load(x + r * ld + k * V::N));
+      if (rest > 0)
+        for (int64_t r = begin; r < end; ++r)
+          part[whole] = Fold::f(part[whole], V::load_n(x + r * ld + whole * V::N, rest));
+    }
+    T lane[4 * V::N];
+    for (int k = 0; k < 4; ++k) part[k].store(lane + k * V::N);
+    for (int64_t j = 0; j < width; ++j) total[j] = Fold::join(total[j], static_cast<double>(lane[j]));
+  }
+}
+
+template <class V, class Fold>
+void fold_columns(const ReduceArgs& args) {
+  using T = typename V::scalar;
+  constexpr int64_t kWidth = 4 * V::N;
+  const int64_t strips = blocks_of(args.inner, kWidth), tasks = args.outer * strips;
+  const bool parallel = tasks * args.n * least(kWidth, args.inner) >= kCheapParallel;
+  const int64_t chunks = parallel && tasks < kFewTasks ? kColumnChunks : 1;
+  const int64_t length = most(1, blocks_of(args.n, chunks));
+  const auto strip = [&](int64_t task, int64_t chunk, double* total) {
+    const int64_t o = task / strips, j = task % strips * kWidth, begin = least(args.n, chunk * length);
+    fold_strip<V, Fold>(static_cast<const T*>(args.x) + (o * args.n + begin) * args.inner + j, args.inner,
+                        least(length, args.n - begin), least(kWidth, args.inner - j), total);
+  };
+  const auto write = [&](int64_t task, const double* total) {
+    const int64_t o = task / strips, j = task % strips * kWidth;
+    T* y = static_cast<T*>(args.y) + o * args.inner + j;
+    for (int64_t k = 0; k < least(kWidth, args.inner - j); ++k) y[k] = static_cast<T>(total[k]);
+  };
+  if (chunks == 1) {
+    for_tasks(tasks, parallel, [&](int64_t task) {
+      double total[kWidth];
+      strip(task, 0, total);
+      write(task, total);
+    });
+    return;
+  }
+  double total[kFewTasks * kColumnChunks][kWidth];
+  for_tasks(tasks * chunks, true, [&](int64_t i) { strip(i / chunks, i % chunks, total[i]); });
+  for (int64_t task = 0; task < tasks; ++task) {
+    double* sum = total[task * chunks];
+    for (int64_t c = 1; c < chunks; ++c)
+      for (int64_t k = 0; k < least(kWidth, args.inner - task % strips * kWidth); ++k)
+        sum[k] = Fold::join(sum[k], total[task * chunks + c][k]);
+    write(task, sum);
+  }
+}
+
+template <class V, class Fold>
+void fold(const ReduceArgs& args) {
+  using T = typename V::scalar;
+  if (args.inner != 1) return fold_columns<V, Fold>(args);
+  const auto part = [&](int64_t row, int64_t begin, int64_t end) {
+    return fold_row<V, Fold>(static_cast<const T*>(args.x) + row * args.n + begin, end - begin);
+  };
+  for_rows<double>(args.outer, args.n, part, Fold::join,
+                   [&](int64_t row, double total) { static_cast<T*>(args.y)[row] = static_cast<T>(total); });
+}
+
+template <class V, class Fold>
+void fold_index(const ReduceArgs& args) {
+  using T = typename V::scalar;
+  const T* const x = static_cast<const T*>(args.x);
+  int64_t* const y = static_cast<int64_t*>(args.y);
+  if (args.inner == 1) {
+    const auto part = [&](int64_t row, int64_t begin, int64_t end) {
+      return best_of_row<V, Fold>(x + row * args.n, begin, end);
+    };
+    return for_rows<Best>(args.outer, args.n, part, better_of<Fold>,
+                          [&](int64_t row, Best best) { y[row] = best.index; });
+  }
+  for_tasks(args.outer, args.outer * args.n * args.inner >= kCheapParallel, [&](int64_t o) {
+    const T* slab = x + o * args.n * args.inner;
+    for (int64_t j = 0; j < args.inner; j += kChunk) {
+      T best[kChunk];
+      const int64_t width = least(kChunk, args.inner - j);
+      for (int64_t k = 0; k < width; ++k) {
+        best[k] = slab[j + k];
+        y[o * args.inner + j + k] = 0;
+      }
+      for (int64_t r = 1; r < args.n; ++r) {
+        const T* row = slab + r * args.inner + j;
+        for (int64_t k = 0; k < width; ++k) {
+          if (!Fold::better(row[k], best[k])) continue;
+          best[k] = row[k];
+          y[o * args.inner + j + k] = r;
+        }
+      }
+    }
+  });
+}
+
+// Products are kept in float64: a float32 product may leave float32's range on the way and come back.
+template <class V>
+void product(const ReduceArgs& args) {
+  using T = typename V::scalar;
+  const T* const x = static_cast<const T*>(args.x);
+  for_tasks(args.outer, args.outer * args.n * args.inner >= kCheapParallel, [&](int64_t o) {
+    const T* slab = x + o * args.n * args.inner;
+    for (int64_t j = 0; j < args.inner; j += kChunk) {
+      double total[kChunk];
+      const int64_t width = least(kChunk, args.inner - j);
+      for (int64_t k = 0; k < width; ++k) total[k] = 1.0;
+      for (int64_t r = 0; r < args.n; ++r)
+        for (int64_t k = 0; k < width; ++k) total[k] *= static_cast<double>(slab[r * args.inner + j + k]);
+      for (int64_t k = 0; k < width; ++k) static_cast<T*>(args.y)[o * args.inner + j + k] = static_cast<T>(total[k]);
+    }
+  });
+}
+
+void reduce(const ReduceArgs& args) noexcept {
+  with_lanes(args.dtype, [&](auto v) {
+    using V = decltype(v);
+    switch (args.op) {
+      case Reduction::sum: return fold<V, FoldSum>(args);
+      case Reduction::prod: return product<V>(args);
+      case Reduction::max: return fold<V, FoldMax>(args);
+      case Reduction::min: return fold<V, FoldMin>(args);
+      case Reduction::sum_squares: return fold<V, FoldSquares>(args);
+      case Reduction::argmax: return fold_index<V, FoldMax>(args);
+      case Reduction::argmin: return fold_index<V, FoldMin>(args);
+    }
+  });
+}
+
+// The largest of x[n], for subtracting: a NaN may get lost here, it comes back with the sum.
+template <class V>
+typename V::scalar largest(const typename V::scalar* x, int64_t n) {
+  const V lowest = lanes<V>(-__builtin_inf());
+  V best = lowest;
+  int64_t i = 0;
+  for (; i + V::N <= n; i += V::N) best = max(best, V::load(x + i));
+  const int rest = static_cast<int>(n - i);
+  if (rest > 0) best = max(best, V::load_n(x + i, rest, lowest));
+  return max_lanes(best);
+}
+
+// Sum of e^(x - shift) over x[n]; the exponentials go to y unless it is null. y may be x.
+template <class V>
+double sum_exp(const typename V::scalar* x, int64_t n, typename V::scalar shift, typename V::scalar* y) {
+  const V lanes_shift = V::set(shift);
+  double total = 0.0;
+  for (int64_t begin = 0; begin < n; begin += kRun) {
+    const int64_t end = least(n, begin + kRun);
+    V part = V::zero();
+    int64_t i = begin;
+    for (; i + V::N <= end; i += V::N) {
+      const V e = exp(V::load(x + i) - lanes_shift);
+      if (y != nullptr) e.store(y + i);
+      part = part + e;
+    }
+    const int rest = static_cast<int>(end - i);
+    if (rest > 0) {  // e^-inf = 0 in the lanes beyond the end
+      const V e = exp(V::load_n(x + i, rest, lanes<V>(-__builtin_inf())) - lanes_shift);
+      if (y != nullptr) e.store_n(y + i, rest);
+      part = part + e;
+    }
+    total += static_cast<double>(sum_lanes(part));
+  }
+  return total;
+}
+
+// log of a positive float64, through the same formula as everything else.
+inline double log_of(double x) {
+  double lane[F64::N];
+  log(F64::set(x)).store(lane);
+  return lane[0];
+}
+
+// x[n] -> y[n], softmax or its logarithm; y may be x.
+template <class V>
+void softmax_row(const typename V::scalar* x, int64_t n, bool logarithm, typename V::scalar* y) {
+  const typename V::scalar top = largest<V>(x, n);
+  const double sum = sum_exp<V>(x, n, top, logarithm ? nullptr : y);
+  const V lanes_top = V::set(top), log_sum = lanes<V>(logarithm ? log_of(sum) : 0.0), factor = lanes<V>(1.0 / sum);
+  for (int64_t i = 0; i < n; i += V::N) {
+    const int count = static_cast<int>(least(V::N, n - i));
+    const V in = V::load_n(logarithm ? x + i : y + i, count);
+    (logarithm ? (in - lanes_top) - log_sum : in * factor).store_n(y + i, count);
+  }
+}
+
+void softmax(const SoftmaxArgs& args) noexcept {
+  with_lanes(args.dtype, [&](auto v) {
+    using V = decltype(v);
+    using T = typename V::scalar;
+    const int64_t n = args.cols;
+    for_blocks(args.rows, most(1, kBlock / 4 / most(1, n)), args.rows * n >= kCostlyParallel,
+               [&](int64_t begin, int64_t end) {
+                 for (int64_t row = begin; row < end; ++row)
+                   softmax_row<V>(static_cast<const T*>(args.x) + row * n, n, args.log,
+                                  static_cast<T*>(args.y) + row * n);
+               });
+  });
+}

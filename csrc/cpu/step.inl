@@ -1,0 +1,64 @@
+// step: one update of contiguous parameters; the formulas are formulas/optimizers.h's.
+//
+// Computes   w, m, v from w, g, m, v, element by element.
+// Arithmetic bound by memory: sgd moves 12 bytes an element (float32), momentum 20, Adam 28. Threads share blocks of
+//            16384 elements from 131072 elements on.
+
+template <class V>
+StepConstants<V> step_constants(const StepArgs& args) {
+  const double t = static_cast<double>(args.step);
+  StepConstants<V> c;
+  c.lr = lanes<V>(args.lr);
+  c.momentum = lanes<V>(args.momentum);
+  c.decay = lanes<V>(args.weight_decay);
+  c.beta1 = lanes<V>(args.beta1);
+  c.rest1 = lanes<V>(1.0 - args.beta1);
+  c.beta2 = lanes<V>(args.beta2);
+  c.rest2 = lanes<V>(1.0 - args.beta2);
+  c.eps = lanes<V>(args.eps);
+  c.corrected_lr = lanes<V>(args.lr / (1.0 - __builtin_pow(args.beta1, t)));
+  c.root_correction = lanes<V>(1.0 / __builtin_sqrt(1.0 - __builtin_pow(args.beta2, t)));
+  c.keep = lanes<V>(1.0 - args.lr * args.weight_decay);
+  return c;
+}
+
+template <class V, class Rule>
+void step_loop(const StepArgs& args, const StepConstants<V>& c, int64_t begin, int64_t end) {
+  using T = typename V::scalar;
+  T* const w = static_cast<T*>(args.w);
+  const T* const g = static_cast<const T*>(args.g);
+  T* const m = static_cast<T*>(args.m);
+  T* const v = static_cast<T*>(args.v);
+  const V scale = lanes<V>(args.grad_scale);
+  int64_t i = begin;
+  V lanes_m = V::zero(), lanes_v = V::zero();
+  for (; i + V::N <= end; i += V::N) {
+    V lanes_w = V::load(w + i);
+    if constexpr (Rule::slots > 0) lanes_m = V::load(m + i);
+    if constexpr (Rule::slots > 1) lanes_v = V::load(v + i);
+    Rule::update(lanes_w, V::load(g + i) * scale, lanes_m, lanes_v, c);
+    lanes_w.store(w + i);
+    if constexpr (Rule::slots > 0) lanes_m.store(m + i);
+    if constexpr (Rule::slots > 1) lanes_v.store(v + i);
+  }
+  const int rest = static_cast<int>(end - i);
+  if (rest == 0) return;
+  V lanes_w = V::load_n(w + i, rest);
+  if constexpr (Rule::slots > 0) lanes_m = V::load_n(m + i, rest);
+  if constexpr (Rule::slots > 1) lanes_v = V::load_n(v + i, rest);
+  Rule::update(lanes_w, V::load_n(g + i, rest) * scale, lanes_m, lanes_v, c);
+  lanes_w.store_n(w + i, rest);
+  if constexpr (Rule::slots > 0) lanes_m.store_n(m + i, rest);
+  if constexpr (Rule::slots > 1) lanes_v.store_n(v + i, rest);
+}
+
+void step(const StepArgs& args) noexcept {
+  with_lanes(args.dtype, [&](auto v) {
+    using V = decltype(v);
+    const StepConstants<V> c = step_constants<V>(args);
+    with_optimizer(args.optimizer, [&](auto rule) {
+      for_blocks(args.n, kBlock, args.n >= kCheapParallel,
+                 [&](int64_t begin, int64_t end) { step_loop<V, decltype(rule)>(args, c, begin, end); });
+    });
+  });
+}
