@@ -12,11 +12,11 @@ namespace {
 struct GemmBlocks32 { static constexpr int MR = 6, NV = 2, KC = 384, MC = 192, NC = 3072; };
 struct GemmBlocks64 { static constexpr int MR = 6, NV = 2, KC = 256, MC = 96, NC = 1536; };
 
+#include "cpu/loops.inl"
 #include "cpu/gemm_micro.inl"
 #include "cpu/gemm_pack.inl"
 #include "cpu/gemm_epilogue.inl"
 #include "cpu/gemm.inl"
-#include "cpu/loops.inl"
 #include "cpu/elementwise.inl"
 #include "cpu/reduce.inl"
 #include "cpu/loss.inl"

@@ -29,7 +29,6 @@ inline void for_tasks(int64_t tasks, Body body) {
 // The first element of part `part` of `parts` equal runs of n.
 inline int64_t part_start(int64_t n, int64_t parts, int64_t part) { return n * part / parts; }
 inline int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
-inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 
 template <class V, class Blocks>
 struct Gemm {
