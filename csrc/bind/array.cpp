@@ -118,19 +118,6 @@ void bind_flags(py::module_& m) {
 void bind_array(py::module_& m) {
   bind_flags(m);
   m.def("set_numpy_fallback", [](py::object function) { numpy_fallback() = std::move(function); }, py::arg("function"));
-  m.def("from_numpy", &from_numpy, py::arg("array"));
-  m.def(
-      "empty",
-      [](const Shape& shape, DType dtype, const std::string& device) {
-        return Array::empty(shape, dtype, find_device(device));
-      },
-      py::arg("shape"), py::arg("dtype"), py::arg("device"));
-  m.def(
-      "zeros",
-      [](const Shape& shape, DType dtype, const std::string& device) {
-        return Array::zeros(shape, dtype, find_device(device));
-      },
-      py::arg("shape"), py::arg("dtype"), py::arg("device"));
 
   py::class_<Array>(
       m, "Array", py::buffer_protocol(),
@@ -166,8 +153,22 @@ void bind_array(py::module_& m) {
           "flatten", [](const Array& x) { return ravel(x.astype(x.dtype())); }, NoGil())
       .def(
           "copy", [](const Array& x) { return x.astype(x.dtype()); }, NoGil())
+      .def("to_device", &to_device, py::arg("device"))
       .def("astype", &astype, py::arg("dtype"), py::arg("copy") = true, NoGil());
 
+  m.def("from_numpy", &from_numpy, py::arg("array"));
+  m.def(
+      "empty",
+      [](const Shape& shape, DType dtype, const std::string& device) {
+        return Array::empty(shape, dtype, find_device(device));
+      },
+      py::arg("shape"), py::arg("dtype"), py::arg("device"));
+  m.def(
+      "zeros",
+      [](const Shape& shape, DType dtype, const std::string& device) {
+        return Array::zeros(shape, dtype, find_device(device));
+      },
+      py::arg("shape"), py::arg("dtype"), py::arg("device"));
   m.def("expand_dims", &expand_dims, py::arg("a"), py::arg("axis"));
   m.def("broadcast_to", &Array::broadcast_to, py::arg("array"), py::arg("shape"));
 }

@@ -92,33 +92,23 @@ void bind_functions(py::module_& m) {
   m.def("activate", &activate, py::arg("x"), py::arg("activation"), py::arg("slope") = py::none(), NoGil());
   m.def("activate_grad", &activate_grad, py::arg("dy"), py::arg("x"), py::arg("activation"),
         py::arg("slope") = py::none(), NoGil());
-  m.def(
-      "full",
-      [](const Shape& shape, double value, DType dtype, const std::string& device) {
-        return full(shape, value, dtype, find_device(device));
-      },
-      py::arg("shape"), py::arg("value"), py::arg("dtype"), py::arg("device"), NoGil());
 }
 
 using Class = py::class_<Array>;
 
-// `in place` means what NumPy means: the result must have the Array's own shape and dtype.
-void def_binary(Class& array, Binary op, const std::string& name) {
-  array.def(("__" + name + "__").c_str(),
-            [op, name](py::handle a, py::handle b) {
-              py::object result = binary_kernel(op, a, b, {});
-              return result.ptr() == Py_NotImplemented ? through_numpy(name.c_str(), a, b) : result;
-            },
-            py::arg("other"));
-  array.def(("__r" + name + "__").c_str(),
-            [op, name](py::handle b, py::handle a) {
-              py::object result = binary_kernel(op, a, b, {});
-              return result.ptr() == Py_NotImplemented ? through_numpy(name.c_str(), a, b) : result;
-            },
+// __name__, __rname__ and __iname__. In place means what NumPy means: the result must have the Array's own shape and
+// dtype.
+template <class Kernel> void def_binary(Class& array, const std::string& name, Kernel kernel) {
+  const auto operate = [kernel, name](py::handle a, py::handle b) {
+    py::object result = kernel(a, b, Out{});
+    return result.ptr() == Py_NotImplemented ? through_numpy(name.c_str(), a, b) : result;
+  };
+  array.def(("__" + name + "__").c_str(), operate, py::arg("other"));
+  array.def(("__r" + name + "__").c_str(), [operate](py::handle b, py::handle a) { return operate(a, b); },
             py::arg("other"));
   array.def(("__i" + name + "__").c_str(),
-            [op, name](py::object a, py::handle b) {
-              const py::object result = binary_kernel(op, a, b, py::cast<const Array&>(a));
+            [kernel, name](py::object a, py::handle b) {
+              const py::object result = kernel(a, b, py::cast<const Array&>(a));
               if (result.ptr() == Py_NotImplemented) through_numpy(("i" + name).c_str(), a, b);
               return a;
             },
@@ -140,10 +130,15 @@ void bind_ops(py::module_& m) {
   Class array = m.attr("Array");
   def_unary(array, Unary::negative, "neg");
   def_unary(array, Unary::abs, "abs");
-  def_binary(array, Binary::add, "add");
-  def_binary(array, Binary::subtract, "sub");
-  def_binary(array, Binary::multiply, "mul");
-  def_binary(array, Binary::divide, "truediv");
+  const std::pair<const char*, Binary> operators[] = {
+      {"add", Binary::add}, {"sub", Binary::subtract}, {"mul", Binary::multiply}, {"truediv", Binary::divide}};
+  for (const auto& [name, op] : operators)
+    def_binary(array, name,
+               [op = op](py::handle a, py::handle b, const Out& out) { return binary_kernel(op, a, b, out); });
+  def_binary(array, "matmul", [](py::handle a, py::handle b, const Out& out) {
+    const auto operands = kernel_operands(a, b);
+    return operands ? matmul_kernel(operands->a, operands->b, "highest", out) : not_implemented();
+  });
 }
 
 }  // namespace deltarule

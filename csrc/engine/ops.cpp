@@ -58,6 +58,13 @@ Array full(const Shape& shape, double value, DType dtype, Device& device) {
 
 Array astype(const Array& x, DType dtype, bool copy) { return !copy && x.dtype() == dtype ? x : x.astype(dtype); }
 
+Array to_device(const Array& x, const std::string& device) {
+  const Device& wanted = find_device(device);
+  check<DeviceError>(&wanted == &x.device(), "to_device: the array is on ", x.device().name, ", wanted ", device,
+                     "; no device can copy between them yet");
+  return x;
+}
+
 DType result_type(Unary op, DType x) {
   switch (op) {
     case Unary::negative:

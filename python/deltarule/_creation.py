@@ -1,0 +1,214 @@
+"""Arrays made and arrays seen otherwise: creation, conversion, views, DLPack."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from deltarule import _core
+from deltarule._core import Array
+from deltarule._through import unwrap
+
+# fmt: off
+__all__ = [
+    "arange", "array", "asarray", "astype", "broadcast_to", "copy", "empty", "empty_like", "expand_dims",
+    "eye", "from_dlpack", "frombuffer", "fromiter", "full", "full_like", "identity", "linspace",
+    "logspace", "ones", "ones_like", "ravel", "reshape", "squeeze", "swapaxes", "transpose", "tri",
+    "zeros", "zeros_like",
+]
+# fmt: on
+
+_CPU = (1, 0)  # of DLPack
+
+
+def _creation(function: Callable[..., Any]) -> Callable[..., Any]:
+    def create(*args: Any, device: str = "cpu", **options: Any) -> Array:
+        made = function(*map(unwrap, args), **options)
+        return _core.from_numpy(made).to_device(device)
+
+    create.__name__ = create.__qualname__ = function.__name__
+    create.__doc__ = f"numpy.{function.__name__} as an Array on `device`."
+    create.__module__ = "deltarule"
+    return create
+
+
+# NumPy's, that make arrays.
+arange = _creation(np.arange)
+linspace = _creation(np.linspace)
+logspace = _creation(np.logspace)
+eye = _creation(np.eye)
+identity = _creation(np.identity)
+tri = _creation(np.tri)
+fromiter = _creation(np.fromiter)
+frombuffer = _creation(np.frombuffer)
+
+
+def asarray(
+    a: Any, dtype: DTypeLike | None = None, *, copy: bool | None = None, device: str = "cpu"
+) -> Array:
+    """`a` as an Array: itself, or on the memory of a NumPy array.
+
+    Parameters
+    ----------
+    a : array_like
+        Array, NumPy array, number, nested list, anything with ``__array__`` or a buffer.
+    dtype : dtype_like, optional
+        float32, float64, int32, int64, uint8 or bool; the default is `a`'s own.
+    copy : bool, optional
+        True always copies, False never does (ValueError where it must), None where needed.
+    device : str
+        "cpu" shares memory.
+
+    Raises
+    ------
+    TypeError
+        An Array has no such dtype.
+
+    Examples
+    --------
+    >>> import deltarule as dr
+    >>> import numpy as np
+    >>> x = np.zeros(2)
+    >>> dr.asarray(x)[0] = 7
+    >>> x
+    array([7., 0.])
+    """
+    if isinstance(a, Array) and not copy and (dtype is None or a.dtype == np.dtype(dtype)):
+        return a.to_device(device)
+    return _core.from_numpy(np.array(unwrap(a), dtype=dtype, copy=copy)).to_device(device)
+
+
+def array(a: Any, dtype: DTypeLike | None = None, *, copy: bool | None = True, device: str = "cpu") -> Array:
+    """A new Array with `a`'s elements; as `asarray` otherwise."""
+    return asarray(a, dtype, copy=copy, device=device)
+
+
+def copy(a: Any) -> Array:
+    """A C-contiguous copy."""
+    return asarray(a).copy()
+
+
+def astype(a: Any, dtype: DTypeLike, *, copy: bool = True) -> Array:
+    """`a` converted; without `copy`, `a` itself where it has the dtype already."""
+    return asarray(a).astype(dtype, copy=copy)
+
+
+def empty(shape: Any, dtype: DTypeLike | None = None, *, device: str = "cpu") -> Array:
+    """A new Array whose elements are not set; float64 unless `dtype` says otherwise."""
+    return _core.empty(shape, np.float64 if dtype is None else dtype, device)
+
+
+def zeros(shape: Any, dtype: DTypeLike | None = None, *, device: str = "cpu") -> Array:
+    """A new Array of zeros; float64 unless `dtype` says otherwise."""
+    return _core.zeros(shape, np.float64 if dtype is None else dtype, device)
+
+
+def ones(shape: Any, dtype: DTypeLike | None = None, *, device: str = "cpu") -> Array:
+    """A new Array of ones; float64 unless `dtype` says otherwise."""
+    return full(shape, 1, np.float64 if dtype is None else dtype, device=device)
+
+
+def full(shape: Any, fill_value: Any, dtype: DTypeLike | None = None, *, device: str = "cpu") -> Array:
+    """A new Array, every element `fill_value` (or it broadcast), with its dtype unless another is given."""
+    made = empty(shape, np.asarray(unwrap(fill_value)).dtype if dtype is None else dtype, device=device)
+    made[...] = fill_value
+    return made
+
+
+def empty_like(a: Any, dtype: DTypeLike | None = None, shape: Any = None) -> Array:
+    """A new Array of `a`'s shape, dtype and device; its elements are not set."""
+    like = asarray(a)
+    return empty(
+        like.shape if shape is None else shape, like.dtype if dtype is None else dtype, device=like.device
+    )
+
+
+def zeros_like(a: Any, dtype: DTypeLike | None = None, shape: Any = None) -> Array:
+    """Zeros of `a`'s shape, dtype and device."""
+    return full_like(a, 0, dtype, shape)
+
+
+def ones_like(a: Any, dtype: DTypeLike | None = None, shape: Any = None) -> Array:
+    """Ones of `a`'s shape, dtype and device."""
+    return full_like(a, 1, dtype, shape)
+
+
+def full_like(a: Any, fill_value: Any, dtype: DTypeLike | None = None, shape: Any = None) -> Array:
+    """A new Array of `a`'s shape, dtype and device, every element `fill_value`."""
+    made = empty_like(a, dtype, shape)
+    made[...] = fill_value
+    return made
+
+
+def from_dlpack(x: Any, /, *, device: str | None = None, copy: bool | None = None) -> Array:
+    """An Array on the memory of any object that speaks DLPack.
+
+    Parameters
+    ----------
+    x : object with ``__dlpack__`` and ``__dlpack_device__``
+    device : str, optional
+        Where the Array shall be; None and "cpu" mean the CPU.
+    copy : bool, optional
+        As of `asarray`; the copy is the producer's where it can make one.
+
+    Returns
+    -------
+    Array
+        Read-only where `x` is, and where `x` speaks DLPack before version 1, which cannot say.
+
+    Raises
+    ------
+    BufferError
+        `x` is on another device, has a dtype that an Array has not, or cannot be shared.
+    """
+    if device is not None:
+        empty((0,), np.uint8, device=device)  # raises for a device that is not there
+    place = tuple(int(part) for part in x.__dlpack_device__())
+    if place != _CPU:
+        raise BufferError(
+            f"from_dlpack: x is on DLPack device {place}, wanted {_CPU}; copy it to the CPU first"
+        )
+    try:
+        capsule = x.__dlpack__(max_version=(1, 1), dl_device=_CPU, copy=copy)
+    except TypeError:  # a producer from before version 1 knows none of these arguments
+        shared = _core.from_dlpack_capsule(x.__dlpack__())
+        return shared.copy() if copy else shared
+    return _core.from_dlpack_capsule(capsule)
+
+
+def reshape(a: Any, shape: Any) -> Array:
+    """`a` with another shape, one extent of which may be -1: a view where memory allows, else a copy."""
+    return asarray(a).reshape(shape)
+
+
+def ravel(a: Any) -> Array:
+    """`a` in one dimension: a view where memory allows, else a copy."""
+    return asarray(a).ravel()
+
+
+def transpose(a: Any, axes: Any = None) -> Array:
+    """A view with the axes in the order `axes`, or reversed."""
+    return asarray(a).transpose(axes)
+
+
+def swapaxes(a: Any, axis1: int, axis2: int) -> Array:
+    """A view with two axes exchanged."""
+    return asarray(a).swapaxes(axis1, axis2)
+
+
+def squeeze(a: Any, axis: Any = None) -> Array:
+    """A view without the axes of extent 1, or without those of `axis`."""
+    return asarray(a).squeeze(axis)
+
+
+def expand_dims(a: Any, axis: Any) -> Array:
+    """A view with new axes of extent 1 at the places `axis` of the result."""
+    return _core.expand_dims(a, axis)
+
+
+def broadcast_to(array: Any, shape: Any) -> Array:
+    """A read-only view stretched to `shape`."""
+    return _core.broadcast_to(array, shape)
