@@ -125,6 +125,8 @@ def test_fit_starts_anew_from_the_weights_as_they_are():
     assert same(weights(used), weights(fresh))
 
 
+@pytest.mark.isa
+@pytest.mark.sanitize
 @pytest.mark.parametrize("optimizer", [nn.SGD(0.1), nn.Momentum(0.05), nn.Adam(0.01)], ids=lambda o: o.kind)
 @pytest.mark.parametrize("schedule", [None, nn.Cosine(3)], ids=["constant", "cosine"])
 def test_chunks_change_no_bit(optimizer, schedule, monkeypatch):
@@ -356,6 +358,30 @@ def test_progress_is_quiet_unless_asked_for(capsys):
         assert part in shown
 
 
+def test_the_design_s_example_runs(tmp_path):
+    rows = np.random.default_rng(2)
+    x, y = rows.integers(0, 256, (300, 784)).astype(np.uint8), rows.integers(0, 10, 300)
+    xv, yv = x[:100], y[:100]
+    net = nn.Network(
+        [nn.Dense(1000, "scaled_tanh"), nn.Dense(500, "scaled_tanh"), nn.Dense(10)],
+        inputs=784, loss="softmax_cross_entropy", init=nn.init.Uniform(0.05),
+        device="cpu", precision="highest", seed=0,
+    )  # fmt: skip
+    net = nn.mlp([784, 1000, 500, 10], activation="tanh")
+    net.standardize(np.full(784, 128), np.full(784, 1 / 128))
+    loss = net.train_step(x[:100], y[:100], nn.SGD(1e-3))
+    assert 0 < loss < 10
+    history = net.fit(x, y, optimizer=nn.SGD(1e-3), epochs=3, batch_size=100, validation=(xv, yv),
+                      schedule=nn.Exponential(0.99), callbacks=[nn.EarlyStopping()], progress=True)  # fmt: skip
+    assert len(history) == 3
+    assert net.predict(x).shape == (300,)
+    assert net.predict_proba(x).shape == (300, 10)
+    assert 0 <= net.score(x, y) <= 1
+    net.save(tmp_path / "digits.safetensors")
+    same = nn.Network.load(tmp_path / "digits.safetensors", device="cpu")
+    assert same.predict_proba(x).tobytes() == net.predict_proba(x).tobytes()
+
+
 def test_threads_without_signals_can_train():
     import threading
 
@@ -367,6 +393,7 @@ def test_threads_without_signals_can_train():
     assert same(*(weights(net) for net in nets))
 
 
+@pytest.mark.isa
 @pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="needs Linux")
 def test_thread_count_changes_no_bit():
     from deltarule import _core

@@ -144,6 +144,8 @@ def test_bad_networks_are_refused(make, error, message):
 # Steps
 
 
+@pytest.mark.isa
+@pytest.mark.sanitize
 def test_train_step_returns_the_loss_before_the_update():
     net = nn.mlp([5, 4, 3], seed=0, dtype="float64")
     expected, _ = net.evaluate(X, LABELS)
@@ -203,6 +205,7 @@ def test_standardize_refuses():
 # Predictions
 
 
+@pytest.mark.isa
 def test_classification():
     net = nn.mlp([5, 8, 3], seed=0)
     net.fit(X, LABELS, nn.Adam(0.02), epochs=300, batch_size=20)
@@ -227,6 +230,7 @@ def test_two_classes_with_one_output():
     assert net.score(X, y) == np.mean(net.predict(X) == y) > 0.9
 
 
+@pytest.mark.isa
 def test_multi_label():
     net = nn.mlp([5, 30, 4], loss="binary_cross_entropy")
     net.fit(X, YES_NO, nn.Adam(0.02), epochs=400, batch_size=60)
@@ -240,6 +244,7 @@ def test_multi_label():
     assert net.score(X, YES_NO) == np.mean((found == YES_NO).all(axis=1)) > 0.9
 
 
+@pytest.mark.isa
 def test_regression_with_two_outputs():
     net = nn.mlp([5, 30, 2], loss="squared_error")
     history = net.fit(X, TARGETS, nn.Adam(0.02), epochs=400, batch_size=60)
