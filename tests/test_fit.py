@@ -205,7 +205,7 @@ def test_min_delta_counts_for_patience_but_not_for_the_weights():
         ({"validation": (XV,)}, ValueError, "validation is a tuple of 1; wanted a pair"),
         ({"validation": (XV, YV[:9])}, ValueError, "validation: y"),
         ({"validation": (XV[:, :3], YV)}, ValueError, "validation: x"),
-        ({"validation": (XV[:0], YV[:0])}, ValueError, "validation has no samples"),
+        ({"validation": (XV[:0], YV[:0])}, ValueError, "validation: x has no samples"),
         ({"validation": (XV, np.eye(3)[YV])}, None, ""),
         ({"sample_weight": np.ones(3)}, ValueError, r"sample_weight is \(3,\)"),
         ({"sample_weight": -np.ones(200)}, ValueError, r"sample_weight\[0\] is -1"),
@@ -372,7 +372,8 @@ def test_the_design_s_example_runs(tmp_path):
     loss = net.train_step(x[:100], y[:100], nn.SGD(1e-3))
     assert 0 < loss < 10
     history = net.fit(x, y, optimizer=nn.SGD(1e-3), epochs=3, batch_size=100, validation=(xv, yv),
-                      schedule=nn.Exponential(0.99), callbacks=[nn.EarlyStopping()], progress=True)  # fmt: skip
+                      schedule=nn.Exponential(0.99), callbacks=[nn.EarlyStopping()], progress=True,
+    )  # fmt: skip
     assert len(history) == 3
     assert net.predict(x).shape == (300,)
     assert net.predict_proba(x).shape == (300, 10)

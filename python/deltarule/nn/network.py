@@ -253,24 +253,25 @@ class Network:
         rule = check_optimizer(optimizer, "train_step").build()
         done = self.engine.train_steps(features, targets, None, len(features), rule, weights)
         self.task = task
+        loss = float(np.asarray(done.losses)[0])
         if not done.finite:
             step = self.engine.step + 1
             raise DivergedError(
-                f"train_step: loss is {done.losses[-1]} at step {step} (learning rate {optimizer.lr:g}); "
+                f"train_step: loss is {loss} at step {step} (learning rate {optimizer.lr:g}); "
                 "the weights are as before",
                 epoch=None,
                 step=step,
                 learning_rate=optimizer.lr,
             )
-        return float(done.losses[0])
+        return loss
 
     def evaluate(self, x: Any, y: Any, sample_weight: Any = None) -> tuple[float, float | None]:
         """Mean loss, and share of wrong samples (None where y is real numbers), without dropout."""
         features = as_features(x, self.dtype, "evaluate")
         targets, task = as_targets(y, self.loss, self.dtype, "evaluate")
-        check_targets(targets, self.loss, "evaluate")
         weights = as_weights(sample_weight, self.dtype, "evaluate")
         loss, errors = self.engine.evaluate(features, targets, EVALUATE_ROWS, weights)
+        check_targets(targets, self.loss, "evaluate")
         return loss, None if task == REGRESSION else errors / len(features)
 
     def forward(self, x: Any) -> npt.NDArray[Any]:

@@ -55,11 +55,8 @@ class Plan:
         shuffle: bool,
     ) -> Plan:
         """Check the arguments of `fit`; TypeError or ValueError with one line."""
-        features, targets, task = _samples(net, x, y, "fit")
         weights = as_weights(sample_weight, net.dtype, "fit")
-        net.engine.check_samples("fit", features, targets, weights)
-        if len(features) == 0:
-            raise ValueError("fit: x has no samples")
+        features, targets, task = _samples(net, x, y, weights, "fit")
         batch_size = as_count(batch_size, "fit: batch_size")
         if not 1 <= batch_size <= len(features):
             raise ValueError(
@@ -126,21 +123,24 @@ class Plan:
         }
 
 
-def _samples(net: Network, x: Any, y: Any, where: str) -> tuple[npt.NDArray[Any], npt.NDArray[Any], str]:
+def _samples(
+    net: Network, x: Any, y: Any, weights: npt.NDArray[Any] | None, where: str
+) -> tuple[npt.NDArray[Any], npt.NDArray[Any], str]:
     features = np.ascontiguousarray(as_features(x, net.dtype, where))
     targets, task = as_targets(y, net.loss, net.dtype, where)
+    targets = np.ascontiguousarray(targets)
+    net.engine.check_samples(where, features, targets, weights)
     check_targets(targets, net.loss, where)
-    return features, np.ascontiguousarray(targets), task
+    if len(features) == 0:
+        raise ValueError(f"{where}: x has no samples")
+    return features, targets, task
 
 
 def _validation(net: Network, validation: Any, task: str) -> Arrays:
     if not isinstance(validation, (tuple, list)) or len(validation) != 2:
         length = f" of {len(validation)}" if isinstance(validation, (tuple, list)) else ""
         raise ValueError(f"fit: validation is a {type(validation).__name__}{length}; wanted a pair (x, y)")
-    features, targets, own_task = _samples(net, validation[0], validation[1], "fit: validation")
-    net.engine.check_samples("fit: validation", features, targets, None)
-    if len(features) == 0:
-        raise ValueError("fit: validation has no samples")
+    features, targets, own_task = _samples(net, validation[0], validation[1], None, "fit: validation")
     if own_task != task:
         raise ValueError(f"fit: y of validation is for {own_task}, y for {task}; wanted the same")
     return features, targets
