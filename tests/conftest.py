@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from deltarule import _core
+
 
 @pytest.fixture
 def one_line():
@@ -28,3 +30,20 @@ def mnist():
     if not (folder / "train-images-idx3-ubyte.gz").is_file():
         pytest.skip(f"no MNIST in {folder}; set DELTARULE_MNIST")
     return folder
+
+
+@pytest.fixture(params=[isa["name"] for isa in _core.isas() if isa["supported"]])
+def isa(request):
+    """Each instruction set of this machine in turn."""
+    before = _core.isa()
+    _core.set_isa(request.param)
+    yield request.param
+    _core.set_isa(before)
+
+
+@pytest.fixture
+def threads():
+    """set_num_threads, undone at the end."""
+    before = _core.num_threads()
+    yield _core.set_num_threads
+    _core.set_num_threads(before)

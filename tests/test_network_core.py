@@ -7,7 +7,8 @@ import pytest
 import tolerance
 from deltarule import _core
 from network_cases import DTYPES, copies, data, engine, make, masks, write
-from reference_network import ACTIVATIONS, LOSSES, Optimizer, train
+from reference import ACTIVATIONS, LOSSES
+from reference_network import Optimizer, train
 
 SIZES = (13, 17, 9, 5)
 WIDTH, DEPTH = 17, 3

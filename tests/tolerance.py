@@ -41,3 +41,24 @@ def central_difference(gradient, direction):
     h^2 of the series and 1e-16 / h of rounding are both about 1e-11, times third derivatives and |u|^3.
     """
     return 1e-8 * (1 + np.linalg.norm(gradient) * np.linalg.norm(direction))
+
+
+def gemm(a, b, k, dtype, result):
+    """Bound on |C - C64| of C = A B with K products an element, element by element.
+
+    [(2 sqrt(K) + 4) u] (|A||B|) + u |C|: rounding errors of a chain add up like a random walk. Observed worst, float32:
+    4 u on normal data, 1.0 sqrt(K) u on uniform data; one term dropped at K = 4096 is about 2,300 u.
+    """
+    u = np.finfo(dtype).eps / 2
+    return (2 * np.sqrt(k) + 4) * u * (np.abs(a) @ np.abs(b)) + u * np.abs(result)
+
+
+def summed(terms, dtype):
+    """Bound on the rounding of a sum over the first axis, the same random walk."""
+    u = np.finfo(dtype).eps / 2
+    return (2 * np.sqrt(len(terms)) + 4) * u * np.abs(terms).sum(0)
+
+
+def rounded(operations, size, dtype):
+    """Bound on so many roundings of numbers of this size."""
+    return operations * np.finfo(dtype).eps / 2 * np.abs(size)

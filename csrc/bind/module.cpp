@@ -7,6 +7,7 @@ namespace deltarule {
 void bind_array(pybind11::module_& m);
 void bind_dlpack(pybind11::module_& m);
 void bind_info(pybind11::module_& m);
+void bind_kernels(pybind11::module_& m);
 void bind_network(pybind11::module_& m);
 void bind_ops(pybind11::module_& m);
 }  // namespace deltarule
@@ -31,4 +32,5 @@ PYBIND11_MODULE(_core, m) {
   bind_ops(m);
   bind_dlpack(m);
   bind_network(m);
+  bind_kernels(m);
 }

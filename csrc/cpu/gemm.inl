@@ -16,19 +16,8 @@
 // Refs       Goto, van de Geijn, "Anatomy of High-Performance Matrix Multiplication", 2008; Van Zee, van de Geijn,
 //            "BLIS", 2015.
 
-// Calls body(i) for i in [0, tasks), on the pool if there are several.
-template <class Body>
-inline void for_tasks(int64_t tasks, Body body) {
-  if (tasks <= 1) {
-    if (tasks == 1) body(int64_t{0});
-    return;
-  }
-  parallel_for(tasks, [](void* context, int64_t i) { (*static_cast<Body*>(context))(i); }, &body);
-}
-
 // The first element of part `part` of `parts` equal runs of n.
 inline int64_t part_start(int64_t n, int64_t parts, int64_t part) { return n * part / parts; }
-inline int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 template <class V, class Blocks>
 struct Gemm {
@@ -58,7 +47,7 @@ struct Gemm {
       for (int64_t i = rows.begin; i < rows.end; i += MR) {
         const int height = static_cast<int>(least(MR, rows.end - i));
         for (int r = 0; r < height; ++r) __builtin_prefetch(job.C + (i + r) * job.ldc + j, 1);
-        micro_vectors<MR, MR, false>(ceil_div(width, V::N), K, panels_a + (i - rows.begin) * K, 1, MR, b, NR, 0,
+        micro_vectors<MR, MR, false>(blocks_of(width, V::N), K, panels_a + (i - rows.begin) * K, 1, MR, b, NR, 0,
                                      products);
         finish<V>(job, GemmTile<T>{products, NR, i, j, height, width, k.begin == 0, k.end == job.K}, kRowBlock);
       }
@@ -66,16 +55,16 @@ struct Gemm {
   }
 
   static void packed(const Job& job, int threads) {
-    const int64_t k_blocks = ceil_div(job.K, KC), n_blocks = ceil_div(job.N, NC);
-    const int64_t units = ceil_div(job.M, kRowBlock);
-    int64_t row_blocks = ceil_div(job.M, MC);
+    const int64_t k_blocks = blocks_of(job.K, KC), n_blocks = blocks_of(job.N, NC);
+    const int64_t units = blocks_of(job.M, kRowBlock);
+    int64_t row_blocks = blocks_of(job.M, MC);
     if (row_blocks > 1) row_blocks += row_blocks % 2;  // an even number shares out over two cores
     row_blocks = least(row_blocks, units);
     for (int64_t n_block = 0; n_block < n_blocks; ++n_block) {
-      const int64_t panels = ceil_div(job.N, NR);
+      const int64_t panels = blocks_of(job.N, NR);
       const Range panel{part_start(panels, n_blocks, n_block), part_start(panels, n_blocks, n_block + 1)};
       const int64_t count = panel.end - panel.begin;
-      int64_t groups = threads == 1 ? 1 : ceil_div(threads, row_blocks);
+      int64_t groups = threads == 1 ? 1 : blocks_of(threads, row_blocks);
       while (threads > 1 && groups < 8 && row_blocks * groups < 8 * threads && row_blocks * groups % threads != 0) ++groups;
       groups = least(groups, count);
       for (int64_t k_block = 0; k_block < k_blocks; ++k_block) {
@@ -83,18 +72,18 @@ struct Gemm {
         const int64_t depth = k.end - k.begin;
         T* panels_b = static_cast<T*>(workspace(Workspace::panel_b, count * NR * depth * sizeof(T)));
         const int64_t packers = least(threads == 1 ? 1 : 4 * threads, count);
-        for_tasks(packers, [&](int64_t task) {
+        for_tasks(packers, true, [&](int64_t task) {
           for (int64_t p = part_start(count, packers, task); p < part_start(count, packers, task + 1); ++p) {
             const int64_t j = (panel.begin + p) * NR;
             pack_panel<V, NR>(job.B + k.begin * job.b_row + j * job.b_col, job.b_row, job.b_col, depth, job.N - j,
                               panels_b + p * NR * depth);
           }
         });
-        for_tasks(row_blocks * groups, [&](int64_t task) {
+        for_tasks(row_blocks * groups, true, [&](int64_t task) {
           const int64_t block = task / groups, group = task % groups;
           const Range rows{part_start(units, row_blocks, block) * kRowBlock,
                            least(part_start(units, row_blocks, block + 1) * kRowBlock, job.M)};
-          const int64_t height = ceil_div(rows.end - rows.begin, MR) * MR;
+          const int64_t height = blocks_of(rows.end - rows.begin, MR) * MR;
           T* panels_a = static_cast<T*>(workspace(Workspace::panel_a, height * depth * sizeof(T)));
           for (int64_t i = rows.begin; i < rows.end; i += MR)
             pack_panel<V, MR>(job.A + i * job.a_row + k.begin * job.a_col, job.a_col, job.a_row, depth, rows.end - i,
@@ -147,14 +136,14 @@ struct Gemm {
   }
 
   static void direct(const Job& job, int threads) {
-    const int64_t units = ceil_div(job.M, kRowBlock), panels = ceil_div(job.N, NR);
+    const int64_t units = blocks_of(job.M, kRowBlock), panels = blocks_of(job.N, NR);
     int64_t row_tasks = 1, col_tasks = 1;
     if (threads > 1) {
       if (units >= 2 * threads) row_tasks = least(units, 4 * threads);
       else col_tasks = least(panels, 2 * threads);
     }
-    const int64_t k_blocks = job.K > KC ? ceil_div(job.K, KC) : 1;
-    for_tasks(row_tasks * col_tasks, [&](int64_t task) {
+    const int64_t k_blocks = job.K > KC ? blocks_of(job.K, KC) : 1;
+    for_tasks(row_tasks * col_tasks, true, [&](int64_t task) {
       const int64_t r = task / col_tasks, c = task % col_tasks;
       const Range rows{part_start(units, row_tasks, r) * kRowBlock,
                        least(part_start(units, row_tasks, r + 1) * kRowBlock, job.M)};
@@ -209,13 +198,13 @@ struct Gemm {
     int64_t a_row, b_row;
     const T* a = contiguous_rows(Workspace::panel_a, job.A, job.a_row, job.a_col, job.M, job.K, a_row);
     const T* b = contiguous_rows(Workspace::panel_b, job.B, job.b_col, job.b_row, job.N, job.K, b_row);
-    const int64_t units = ceil_div(job.M, kRowBlock), strips = ceil_div(job.N, DN);
+    const int64_t units = blocks_of(job.M, kRowBlock), strips = blocks_of(job.N, DN);
     int64_t row_tasks = 1, col_tasks = 1;
     if (threads > 1) {
       if (units >= strips) row_tasks = least(units, 4 * threads);
       else col_tasks = least(strips, 4 * threads);
     }
-    for_tasks(row_tasks * col_tasks, [&](int64_t task) {
+    for_tasks(row_tasks * col_tasks, true, [&](int64_t task) {
       const int64_t r = task / col_tasks, c = task % col_tasks;
       const Range rows{part_start(units, row_tasks, r) * kRowBlock,
                        least(part_start(units, row_tasks, r + 1) * kRowBlock, job.M)};
@@ -243,7 +232,7 @@ struct Gemm {
             args.ldc,
             nullptr};
     T* db = args.epilogue == Epilogue::backprop ? static_cast<T*>(args.db) : nullptr;
-    const int64_t units = ceil_div(job.M, kRowBlock);
+    const int64_t units = blocks_of(job.M, kRowBlock);
     if (db) job.sums = units == 1 ? db : static_cast<T*>(workspace(Workspace::sums, units * job.N * sizeof(T)));
 
     if (job.M > 0 && job.N > 0) {
