@@ -13,38 +13,38 @@ struct Lane {
   static constexpr int N = 1;
   T v;
 
-  static __device__ Lane zero() { return {T(0)}; }
-  static __device__ Lane set(T x) { return {x}; }
-  static __device__ Lane load(const T* p) { return {*p}; }
-  static __device__ Lane load_n(const T* p, int n) { return {n > 0 ? *p : T(0)}; }
-  static __device__ Lane load_u8(const uint8_t* p) { return {static_cast<T>(*p)}; }
-  __device__ void store(T* p) const { *p = v; }
-  __device__ void store_n(T* p, int n) const {
+  static __host__ __device__ Lane zero() { return {T(0)}; }
+  static __host__ __device__ Lane set(T x) { return {x}; }
+  static __host__ __device__ Lane load(const T* p) { return {*p}; }
+  static __host__ __device__ Lane load_n(const T* p, int n) { return {n > 0 ? *p : T(0)}; }
+  static __host__ __device__ Lane load_u8(const uint8_t* p) { return {static_cast<T>(*p)}; }
+  __host__ __device__ void store(T* p) const { *p = v; }
+  __host__ __device__ void store_n(T* p, int n) const {
     if (n > 0) *p = v;
   }
 
-  friend __device__ Lane operator+(Lane a, Lane b) { return {a.v + b.v}; }
-  friend __device__ Lane operator-(Lane a, Lane b) { return {a.v - b.v}; }
-  friend __device__ Lane operator*(Lane a, Lane b) { return {a.v * b.v}; }
-  friend __device__ Lane operator/(Lane a, Lane b) { return {a.v / b.v}; }
-  friend __device__ Lane fma(Lane a, Lane b, Lane c) { return {::fma(a.v, b.v, c.v)}; }
-  friend __device__ Lane fnma(Lane a, Lane b, Lane c) { return {::fma(-a.v, b.v, c.v)}; }
-  friend __device__ Lane min(Lane a, Lane b) { return {a.v < b.v ? a.v : b.v}; }
-  friend __device__ Lane max(Lane a, Lane b) { return {a.v > b.v ? a.v : b.v}; }
-  friend __device__ bool less(Lane a, Lane b) { return a.v < b.v; }
-  friend __device__ bool equal(Lane a, Lane b) { return a.v == b.v; }
-  friend __device__ bool is_nan(Lane a) { return a.v != a.v; }
-  friend __device__ Lane select(bool m, Lane a, Lane b) { return m ? a : b; }
-  friend __device__ Lane sqrt(Lane a) { return {::sqrt(a.v)}; }
-  friend __device__ Lane abs(Lane a) { return {::fabs(a.v)}; }
-  friend __device__ Lane copysign(Lane magnitude, Lane sign) { return {::copysign(magnitude.v, sign.v)}; }
-  friend __device__ Lane round(Lane a) { return {::rint(a.v)}; }
-  friend __device__ Lane scale2(Lane x, Lane n) {
+  friend __host__ __device__ Lane operator+(Lane a, Lane b) { return {a.v + b.v}; }
+  friend __host__ __device__ Lane operator-(Lane a, Lane b) { return {a.v - b.v}; }
+  friend __host__ __device__ Lane operator*(Lane a, Lane b) { return {a.v * b.v}; }
+  friend __host__ __device__ Lane operator/(Lane a, Lane b) { return {a.v / b.v}; }
+  friend __host__ __device__ Lane fma(Lane a, Lane b, Lane c) { return {::fma(a.v, b.v, c.v)}; }
+  friend __host__ __device__ Lane fnma(Lane a, Lane b, Lane c) { return {::fma(-a.v, b.v, c.v)}; }
+  friend __host__ __device__ Lane min(Lane a, Lane b) { return {a.v < b.v ? a.v : b.v}; }
+  friend __host__ __device__ Lane max(Lane a, Lane b) { return {a.v > b.v ? a.v : b.v}; }
+  friend __host__ __device__ bool less(Lane a, Lane b) { return a.v < b.v; }
+  friend __host__ __device__ bool equal(Lane a, Lane b) { return a.v == b.v; }
+  friend __host__ __device__ bool is_nan(Lane a) { return a.v != a.v; }
+  friend __host__ __device__ Lane select(bool m, Lane a, Lane b) { return m ? a : b; }
+  friend __host__ __device__ Lane sqrt(Lane a) { return {::sqrt(a.v)}; }
+  friend __host__ __device__ Lane abs(Lane a) { return {::fabs(a.v)}; }
+  friend __host__ __device__ Lane copysign(Lane magnitude, Lane sign) { return {::copysign(magnitude.v, sign.v)}; }
+  friend __host__ __device__ Lane round(Lane a) { return {::rint(a.v)}; }
+  friend __host__ __device__ Lane scale2(Lane x, Lane n) {
     if (n.v != n.v) return x + n;
     const T clamped = n.v > T(5000) ? T(5000) : n.v < T(-5000) ? T(-5000) : n.v;
     return {::scalbn(x.v, static_cast<int>(clamped))};
   }
-  friend __device__ Lane split2(Lane x, Lane& e) {
+  friend __host__ __device__ Lane split2(Lane x, Lane& e) {
     int exponent;
     T m = ::frexp(x.v, &exponent);  // [1/2, 1)
     if (m < T(0.70710678118654752)) {

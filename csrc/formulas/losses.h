@@ -24,21 +24,21 @@ namespace {
 struct SquaredError {
   static constexpr double threshold = 0.5;     // with one output: y > threshold is the class 1
   static constexpr bool counts_bits = false;  // with targets: are they classes, so that (y > 0) != (t > 0.5) errs?
-  template <class V> static V value(V y, V t) {
+  template <class V> static constexpr V value(V y, V t) {
     const V d = y - t;
     return lanes<V>(0.5) * d * d;
   }
-  template <class V> static V gradient(V y, V t) { return y - t; }
+  template <class V> static constexpr V gradient(V y, V t) { return y - t; }
 };
 
 // The logarithm from |y|, so that nothing overflows.
 struct BinaryCrossEntropy {
   static constexpr double threshold = 0.0;
   static constexpr bool counts_bits = true;
-  template <class V> static V value(V y, V t) {
+  template <class V> static constexpr V value(V y, V t) {
     return fnma(y, t, max(V::zero(), y)) + log1p(exp(negate(abs(y))));
   }
-  template <class V> static V gradient(V y, V t) { return sigmoid(y) - t; }
+  template <class V> static constexpr V gradient(V y, V t) { return sigmoid(y) - t; }
 };
 
 }  // namespace

@@ -9,6 +9,7 @@
 //            give what IEEE 754 functions give.
 // Refs       Moshier, Cephes Mathematical Library (tanh); Sun fdlibm, e_log.c; Shepherd and Laframboise, "Chebyshev
 //            approximation of (1 + 2x) exp(x^2) erfc x", Math. Comp. 36 (1981).
+// Functions are constexpr so that nvcc (--expt-relaxed-constexpr) takes them for the GPU as they stand.
 #pragma once
 
 namespace deltarule {
@@ -18,68 +19,72 @@ template <class V>
 constexpr bool is_single = sizeof(typename V::scalar) == 4;
 
 template <class V>
-inline V lanes(double x) {
+constexpr V lanes(double x) {
   return V::set(static_cast<typename V::scalar>(x));
 }
 
 // The constant of this precision.
 template <class V>
-inline V lanes(double single, double full) {
+constexpr V lanes(double single, double full) {
   return lanes<V>(is_single<V> ? single : full);
 }
 
 template <class V>
-inline V negate(V x) {
+constexpr V negate(V x) {
   return lanes<V>(-0.0) - x;
 }
 
 // |x| kept within the bound; NaN passes, because min and max return their second operand then.
 template <class V>
-inline V clamp(V x, V bound) {
+constexpr V clamp(V x, V bound) {
   return max(negate(bound), min(bound, x));
 }
 
 // NaN if either is, as NumPy's maximum and minimum.
 template <class V>
-inline V maximum(V a, V b) {
+constexpr V maximum(V a, V b) {
   return select(is_nan(a), a, max(a, b));
 }
 
 template <class V>
-inline V minimum(V a, V b) {
+constexpr V minimum(V a, V b) {
   return select(is_nan(a), a, min(a, b));
 }
 
 // c[0] + c[1] x + ... by Horner's rule.
 template <class V, int Terms>
-inline V polynomial(V x, const double (&c)[Terms]) {
+constexpr V polynomial(V x, const double (&c)[Terms]) {
   V sum = lanes<V>(c[Terms - 1]);
+#if defined(__CUDACC__)
+#pragma unroll
+#else
 #pragma GCC unroll 32
+#endif
   for (int i = Terms - 2; i >= 0; --i) sum = fma(sum, x, lanes<V>(c[i]));
   return sum;
 }
 
 // ln2 in two parts; n times the first is exact for every exponent n.
 template <class V>
-inline V ln2_high() {
+constexpr V ln2_high() {
   return lanes<V>(0.693359375, 6.93145751953125E-1);
 }
 
 template <class V>
-inline V ln2_low() {
+constexpr V ln2_low() {
   return lanes<V>(-2.12194440054690583e-4, 1.42860682030941723212E-6);
 }
 
 // x = n ln2 + r, with n integral.
 template <class V>
-inline V reduce_ln2(V x, V& n) {
+constexpr V reduce_ln2(V x, V& n) {
   n = round(x * lanes<V>(1.4426950408889634));
   return fnma(n, ln2_low<V>(), fnma(n, ln2_high<V>(), x));
 }
 
 // e^r - 1 = r + r^2 (1/2 + r/6 + ...), |r| <= ln2/2. Remainders: float32 5e-9 r, float64 4e-18.
 template <class V>
-inline V expm1_reduced(V r) {
+constexpr V expm1_reduced(V r) {
   if constexpr (is_single<V>) {
     constexpr double c[] = {1. / 2, 1. / 6, 1. / 24, 1. / 120, 1. / 720, 1. / 5040};
     return fma(r * r, polynomial(r, c), r);
@@ -92,7 +97,7 @@ inline V expm1_reduced(V r) {
 
 // The bounds keep n small; beyond them the results are 0 and inf in any case.
 template <class V>
-inline V exp(V x) {
+constexpr V exp(V x) {
   V n;
   const V r = reduce_ln2(clamp(x, lanes<V>(120.0, 800.0)), n);
   return scale2(expm1_reduced(r) + lanes<V>(1.0), n);
@@ -100,7 +105,7 @@ inline V exp(V x) {
 
 // 2^n (e^r - 1) + 2^n - 1, computed halved: 2^(n-1) does not overflow where the result does not.
 template <class V>
-inline V expm1(V x) {
+constexpr V expm1(V x) {
   V n;
   const V r = reduce_ln2(max(lanes<V>(-120.0), min(lanes<V>(89.0, 710.0), x)), n);
   const V power = scale2(lanes<V>(0.5), n);
@@ -109,7 +114,7 @@ inline V expm1(V x) {
 }
 
 template <class V>
-inline V log_finite(V x) {
+constexpr V log_finite(V x) {
   V e;
   const V f = split2(x, e) - lanes<V>(1.0);
   const V s = f / (lanes<V>(2.0) + f), s2 = s * s;
@@ -126,7 +131,7 @@ inline V log_finite(V x) {
 }
 
 template <class V>
-inline V log(V x) {
+constexpr V log(V x) {
   const V infinity = lanes<V>(__builtin_inf());
   V y = select(less(x, infinity), log_finite(x), x);  // inf, NaN
   y = select(equal(x, V::zero()), negate(infinity), y);
@@ -135,7 +140,7 @@ inline V log(V x) {
 
 // log(1 + x): with u = 1 + x rounded, log u corrected by the part of x that the rounding lost.
 template <class V>
-inline V log1p(V x) {
+constexpr V log1p(V x) {
   const V one = lanes<V>(1.0);
   const V u = one + x;
   const V lost = x - (u - one);
@@ -146,7 +151,7 @@ inline V log1p(V x) {
 }
 
 template <class V>
-inline V tanh(V x) {
+constexpr V tanh(V x) {
   const V size = abs(x), x2 = x * x;
   V near;
   if constexpr (is_single<V>) {
@@ -166,7 +171,7 @@ inline V tanh(V x) {
 
 // From e^-|x|, which does not overflow: the small side keeps its precision down to the subnormals.
 template <class V>
-inline V sigmoid(V x) {
+constexpr V sigmoid(V x) {
   const V one = lanes<V>(1.0);
   const V e = exp(negate(abs(x)));
   return select(less(x, V::zero()), e, one) / (one + e);
@@ -174,7 +179,7 @@ inline V sigmoid(V x) {
 
 // e^(c x^2), c = -1 or -1/2. x = z + d with z^2 exact, so x^2 = z^2 + d (x + z): without it an error of x^2 / 2 ulp.
 template <class V>
-inline V exp_square(V x, double c) {
+constexpr V exp_square(V x, double c) {
   const V bounded = clamp(x, lanes<V>(15.0, 40.0));
   const V z = round(bounded * lanes<V>(128.0)) * lanes<V>(1.0 / 128.0);
   const V high = lanes<V>(c) * z * z;
@@ -187,7 +192,7 @@ inline V exp_square(V x, double c) {
 
 // e^(x^2) erfc(x) for x >= 0.
 template <class V>
-inline V erfc_scaled(V x) {
+constexpr V erfc_scaled(V x) {
   const V center = lanes<V>(3.0, 4.0);
   const V bounded = min(lanes<V>(11.0, 28.5), x);
   const V t = (bounded - center) / (bounded + center);
@@ -211,7 +216,7 @@ inline V erfc_scaled(V x) {
 }
 
 template <class V>
-inline V erf(V x) {
+constexpr V erf(V x) {
   const V size = abs(x), x2 = x * x;
   V p;
   if constexpr (is_single<V>) {
@@ -232,7 +237,7 @@ inline V erf(V x) {
 
 // Phi(x) = erfc(-x / sqrt(2)) / 2, the normal distribution function.
 template <class V>
-inline V normal_cdf(V x) {
+constexpr V normal_cdf(V x) {
   const V tail = exp_square(x, -0.5) * (lanes<V>(0.5) * erfc_scaled(lanes<V>(0.7071067811865476) * abs(x)));
   return select(less(x, V::zero()), tail, lanes<V>(1.0) - tail);
 }

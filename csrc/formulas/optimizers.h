@@ -42,14 +42,14 @@ struct StepConstants {
 
 struct Sgd {
   static constexpr int slots = 0;
-  template <class V> static void update(V& w, V g, V&, V&, const StepConstants<V>& c) {
+  template <class V> static constexpr void update(V& w, V g, V&, V&, const StepConstants<V>& c) {
     w = fnma(c.lr, fma(c.decay, w, g), w);
   }
 };
 
 struct Momentum {
   static constexpr int slots = 1;
-  template <class V> static void update(V& w, V g, V& m, V&, const StepConstants<V>& c) {
+  template <class V> static constexpr void update(V& w, V g, V& m, V&, const StepConstants<V>& c) {
     m = fma(c.momentum, m, fma(c.decay, w, g));
     w = fnma(c.lr, m, w);
   }
@@ -57,7 +57,7 @@ struct Momentum {
 
 struct Nesterov {
   static constexpr int slots = 1;
-  template <class V> static void update(V& w, V g, V& m, V&, const StepConstants<V>& c) {
+  template <class V> static constexpr void update(V& w, V g, V& m, V&, const StepConstants<V>& c) {
     const V decayed = fma(c.decay, w, g);
     m = fma(c.momentum, m, decayed);
     w = fnma(c.lr, fma(c.momentum, m, decayed), w);
@@ -65,7 +65,7 @@ struct Nesterov {
 };
 
 template <class V>
-inline void adam_update(V& w, V g, V& m, V& v, const StepConstants<V>& c) {
+constexpr void adam_update(V& w, V g, V& m, V& v, const StepConstants<V>& c) {
   m = fma(c.beta1, m, c.rest1 * g);
   v = fma(c.beta2, v, c.rest2 * g * g);
   w = fnma(c.corrected_lr, m / fma(sqrt(v), c.root_correction, c.eps), w);
@@ -73,14 +73,14 @@ inline void adam_update(V& w, V g, V& m, V& v, const StepConstants<V>& c) {
 
 struct Adam {
   static constexpr int slots = 2;
-  template <class V> static void update(V& w, V g, V& m, V& v, const StepConstants<V>& c) {
+  template <class V> static constexpr void update(V& w, V g, V& m, V& v, const StepConstants<V>& c) {
     adam_update(w, fma(c.decay, w, g), m, v, c);
   }
 };
 
 struct AdamW {
   static constexpr int slots = 2;
-  template <class V> static void update(V& w, V g, V& m, V& v, const StepConstants<V>& c) {
+  template <class V> static constexpr void update(V& w, V g, V& m, V& v, const StepConstants<V>& c) {
     w = w * c.keep;
     adam_update(w, g, m, v, c);
   }
@@ -88,7 +88,7 @@ struct AdamW {
 
 // visit(Adam{}) and so on: turns the run-time choice into a type.
 template <class Visitor>
-inline void with_optimizer(Optimizer optimizer, Visitor&& visit) {
+constexpr void with_optimizer(Optimizer optimizer, Visitor&& visit) {
   switch (optimizer) {
 #define DELTARULE_X(name, type, slots) \
   case Optimizer::name: visit(type{}); break;
