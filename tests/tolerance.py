@@ -4,11 +4,107 @@ import numpy as np
 
 
 def ulps(got, exact):
-    """|got - exact| in units in the last place of got's dtype at exact, float64. NaN stays NaN."""
+    """|got - exact| in units in the last place of got's dtype at exact, as float64.
+
+    0 where both are NaN, or the same infinity; where only one is, inf. An exact value that rounds to infinity counts
+    as infinite.
+    """
     got = np.asarray(got)
-    exact = np.asarray(exact, dtype=np.float64)
-    unit = np.spacing(np.abs(exact).astype(got.dtype)).astype(np.float64)
-    return np.abs(got.astype(np.float64) - exact) / unit
+    exact = np.asarray(exact).astype(np.longdouble)
+    limits = np.finfo(got.dtype)
+    with np.errstate(all="ignore"):
+        beyond = np.longdouble(limits.max) * (1 + np.longdouble(limits.epsneg) / 2)
+        exact = np.where(np.abs(exact) >= beyond, np.copysign(np.inf, exact), exact)
+        finite = np.isfinite(exact) & np.isfinite(got)
+        size = np.where(finite & (exact != 0), np.abs(exact), np.longdouble(limits.smallest_normal))
+        unit = np.exp2(np.maximum(np.floor(np.log2(size)), limits.minexp) - limits.nmant)
+        same = (got == exact) | (np.isnan(got) & np.isnan(exact))
+        errors = np.abs(got.astype(np.longdouble) - exact) / unit
+    return np.where(same, 0.0, np.where(finite, np.minimum(errors, 1e300), np.inf)).astype(np.float64)
+
+
+FLOAT32_RANGE, FLOAT64_RANGE = (-104.0, 89.0), (-746.0, 710.0)  # where e^x is neither 0 nor inf
+
+# Unary functions: the range looked at in float32, in float64, the largest error allowed in ulp (exact operations: half
+# a unit). Observed worst, over three instruction sets and both dtypes, in the last column.
+UNARY_ULPS = {
+    "negative": ((-1e30, 1e30), (-1e300, 1e300), 0.0),
+    "abs": ((-1e30, 1e30), (-1e300, 1e300), 0.0),
+    "sign": ((-1e30, 1e30), (-1e300, 1e300), 0.0),
+    "square": ((-1e18, 1e18), (-1e150, 1e150), 0.51),
+    "sqrt": ((0.0, 1e30), (0.0, 1e300), 0.51),
+    "reciprocal": ((-1e30, 1e30), (-1e300, 1e300), 0.51),
+    "exp": (FLOAT32_RANGE, FLOAT64_RANGE, 1.25),  # 1.02
+    "expm1": (FLOAT32_RANGE, FLOAT64_RANGE, 2.0),  # 1.78
+    "log": ((0.0, 50.0), (0.0, 50.0), 1.0),  # 0.80
+    "log1p": ((-1.0, 50.0), (-1.0, 50.0), 1.75),  # 1.44
+    "tanh": ((-10.0, 10.0), (-20.0, 20.0), 1.5),  # 1.26
+    "erf": ((-5.0, 5.0), (-7.0, 7.0), 1.5),  # 1.26
+    "sigmoid": ((-104.0, 104.0), (-746.0, 746.0), 2.5),  # 2.19
+}
+
+# Activations: largest error of f in ulp; of f', where y is f(x) rounded, in eps of max(1, |f'|).
+ACTIVATION_ULPS = {
+    "linear": (0.0, 0.0),
+    "threshold": (0.0, 0.0),
+    "sigmoid": (2.5, 1.0),  # 2.19, 0.75
+    "tanh": (1.5, 1.5),  # 1.26, 1.04
+    "scaled_tanh": (4.0, 3.0),  # 3.12, 2.25
+    "relu": (0.0, 0.0),
+    "leaky_relu": (0.51, 0.0),
+    "elu": (2.0, 0.5),  # 1.70, 0.19
+    "gelu": (6.0, 2.5),  # 5.32 where f is a normal number, 1.92
+    "softplus": (2.5, 1.0),  # 1.82, 0.63
+    "softsign": (2.0, 1.0),  # 1.46, 0.92
+    "gaussian": (1.5, 1.0),  # 1.22, 0.73
+}
+
+
+def summed(terms, axis, dtype):
+    """Bound on a sum: runs of at most 1024 terms in `dtype`, over 4 lanes at least, runs in float64."""
+    unit = np.finfo(dtype).eps / 2
+    terms = np.asarray(terms, dtype=np.float64)
+    run = min(terms.shape[axis], 1024)
+    return unit * ((2 * np.sqrt(run) + 2) * np.sqrt((terms**2).sum(axis)) + np.abs(terms.sum(axis)))
+
+
+def product(exact, n, dtype):
+    """Bound on a product of n factors kept in float64, rounded to dtype last; float64 itself accumulates."""
+    return np.abs(exact) * (np.finfo(dtype).eps / 2 + n * np.finfo(np.float64).eps)
+
+
+def softmax(exact, cols, dtype, *, log):
+    """Bound on softmax: e^x 1 ulp, the sum at most sqrt(cols) roundings of 1/2, a reciprocal, a product.
+
+    Its argument x - max is exact to half an ulp of |x - max|: for p itself that is -log p times as much.
+    """
+    unit = np.finfo(dtype).eps
+    if log:
+        return unit * (np.abs(exact) + 3 + np.sqrt(min(cols, 1024)))
+    with np.errstate(divide="ignore"):
+        argument = np.where(exact > 0, -np.log(np.maximum(exact, np.finfo(dtype).tiny)), 0)
+    return exact * unit * (4 + argument + np.sqrt(min(cols, 1024)) / 2) + np.finfo(dtype).smallest_subnormal
+
+
+def loss_value(rows, weights, dtype):
+    """Bound on the sum of the rows' losses: each is a sum of a few ulp's error in terms up to 1 and the loss."""
+    unit = np.finfo(dtype).eps
+    return unit * np.sum(np.abs(weights) * (8 + 8 * np.abs(np.asarray(rows, dtype=np.float64))))
+
+
+def loss_gradient(y, factor, dtype):
+    """Bound on dy: a probability or difference of a few ulp of max(1, |y|), times the factor."""
+    size = np.maximum(1.0, np.abs(np.asarray(y, dtype=np.float64)).max(-1, keepdims=True, initial=0.0))
+    return 4 * np.finfo(dtype).eps * size * np.abs(factor)
+
+
+def stepped(exact, before, dtype):
+    """Bound on a parameter or slot after one update: 8 roundings of what is added up in it."""
+    size = np.abs(np.asarray(exact, np.float64)) + np.abs(np.asarray(before, np.float64)) + 1.0
+    return 8 * np.finfo(dtype).eps / 2 * size
+
+
+NORMAL_NUMBER = 4e-15  # |z - exact| / (|exact| + 1), float64 Box-Muller against the C library's functions
 
 
 def trajectory(reference, steps, k, dtype):
