@@ -121,7 +121,7 @@ def test_strided_grids(isa, view):
             whole = np.full(x.shape, np.nan, np.float64 if slot == "convert" else np.float32)
             target = take(whole)
             assert np.shares_memory(target, whole) or not target.size
-            packed = np.ascontiguousarray(source)
+            packed = source.copy(order="C")
             if slot == "unary":
                 kernels.unary("negative", packed, target)
                 want = -packed

@@ -12,8 +12,6 @@
 namespace py = pybind11;
 
 namespace deltarule {
-
-void bind_elementwise_kernels(py::module_& kernels);
 namespace {
 
 using Maybe = std::optional<py::array>;
@@ -110,7 +108,6 @@ void bind_kernels(py::module_& m) {
               "alpha"_a = 1.0, "beta"_a = 0.0, "epilogue"_a = "none", "activation"_a = "linear", "slope"_a = 0.0,
               "bias"_a = none, "z"_a = none, "y"_a = none, "db"_a = none, "lr"_a = 0.0, "momentum"_a = 0.0,
               "weight_decay"_a = 0.0, "velocity"_a = none, "nesterov"_a = false, "precision"_a = "highest");
-  bind_elementwise_kernels(kernels);
   bind_elementwise_kernels(kernels);
 }
 
