@@ -16,7 +16,8 @@ PYBIND11_MODULE(_core, m) {
   using namespace deltarule;
   m.doc() = "Kernels, arrays and the network engine of deltarule.";
 
-  pybind11::register_exception<DeviceError>(m, "DeviceError", PyExc_RuntimeError);
+  pybind11::register_exception<DeviceError>(m, "DeviceError", PyExc_RuntimeError).attr("__doc__") =
+      "A device is missing, out of memory, or not the one the operands are on.";
   pybind11::register_local_exception_translator([](std::exception_ptr error) {
     try {
       if (error) std::rethrow_exception(error);

@@ -193,8 +193,7 @@ Array reduce(Reduction op, const Array& x, const std::optional<Shape>& axes, boo
     }
   }
   const bool has_identity = op == Reduction::sum || op == Reduction::sum_squares || op == Reduction::prod;
-  check<ValueError>(args.n > 0 || has_identity || (kept.size() == 0 && !is_arg(op)), name, ": array is ", x.shape(),
-                    "; there is no element to choose from");
+  check<ValueError>(args.n > 0 || has_identity, name, ": array is ", x.shape(), "; there is no element to choose from");
   const Array y = Array::empty(kept, is_arg(op) ? DType::int64 : x.dtype(), x.device());
   args.y = y.data();
   if (y.size() > 0) x.device().kernels->reduce(args);

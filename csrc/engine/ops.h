@@ -16,7 +16,7 @@ DType promote(DType a, DType b);  // numpy.result_type
 
 Array full(const Shape& shape, double value, DType dtype, Device& device);  // every element `value`
 Array astype(const Array& x, DType dtype, bool copy);                       // without copy: x itself where it fits
-Array to_device(const Array& x, const std::string& device);  // x itself if it is there
+Array to_device(const Array& x, const std::string& device);                 // x itself if it is there
 
 // The dtype of op(x): the functions of analysis give floats (float32 of bool and uint8, float64 of wider integers), the
 // others stay as they are.

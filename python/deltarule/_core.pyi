@@ -1,6 +1,7 @@
 """The extension module: kernels, arrays, the network engine, and what the machine offers."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import ModuleType
 from typing import Any, ClassVar, TypedDict, type_check_only
 
 import numpy as np
@@ -10,6 +11,7 @@ from typing_extensions import Self
 _Axes = int | Sequence[int]
 
 __version__: str
+kernels: ModuleType  # the raw slots of the table in use, for tests and benches
 
 class DeviceError(RuntimeError):
     """A device is missing, out of memory, or not the one the operands are on."""

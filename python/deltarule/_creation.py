@@ -77,7 +77,7 @@ def asarray(
     array([7., 0.])
     """
     if isinstance(a, Array) and not copy and (dtype is None or a.dtype == np.dtype(dtype)):
-        return a.to_device(device)
+        return a if device == a.device else a.to_device(device)
     return _core.from_numpy(np.array(unwrap(a), dtype=dtype, copy=copy)).to_device(device)
 
 
