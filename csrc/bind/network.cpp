@@ -86,7 +86,7 @@ void bind_network(py::module_& m) {
            py::arg("sample_weight") = py::none(), NoGil())
       .def("train_steps", &Network::train_steps, py::arg("x"), py::arg("y"), py::arg("order"), py::arg("batch_size"),
            py::arg("optimizer"), py::arg("sample_weight") = py::none(), py::arg("norms") = false,
-           py::arg("validated") = false, NoGil())
+           py::arg("validated") = false, py::arg("rates") = py::none(), NoGil())
       .def("evaluate", &Network::evaluate, py::arg("x"), py::arg("y"), py::arg("batch_size") = 1000,
            py::arg("sample_weight") = py::none(), py::arg("validated") = false, NoGil())
       .def("outputs", &Network::outputs_of, py::arg("x"), py::arg("batch_size") = 1000, py::arg("validated") = false,

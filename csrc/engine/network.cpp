@@ -13,9 +13,25 @@ void Network::check_samples(const std::string& op, const Array& x, const Array& 
   Samples(spec(op.c_str(), false), x, y, sample_weight);
 }
 
+namespace {
+
+Array checked_rates(const char* op, const Array& rates, int64_t steps) {
+  check<ValueError>(rates.rank() == 1 && rates.size() == steps, op, ": rates is ", rates.shape(), "; wanted (", steps,
+                    ",), one for each step");
+  const Array values = rates.dtype() == DType::float64 ? rates.contiguous() : rates.astype(DType::float64);
+  for (int64_t i = 0; i < steps; ++i) {
+    const double rate = values.as<double>()[i];
+    check<ValueError>(rate >= 0.0 && std::isfinite(rate), op, ": rates[", i, "] is ", rate,
+                      "; wanted a finite number, at least 0");
+  }
+  return values;
+}
+
+}  // namespace
+
 StepsResult Network::train_steps(const Array& x, const Array& y, const std::optional<Array>& order, int64_t batch_size,
-                                 const OptimizerSettings& optimizer, const std::optional<Array>& sample_weight,
-                                 bool norms, bool validated) {
+                                 OptimizerSettings optimizer, const std::optional<Array>& sample_weight, bool norms,
+                                 bool validated, const std::optional<Array>& rates) {
   const char* op = "train_steps";
   std::lock_guard lock(mutex_);
   require_trainable(op);
@@ -32,6 +48,7 @@ StepsResult Network::train_steps(const Array& x, const Array& y, const std::opti
   reserve_gradients(norms ? std::max(keep, Keep::one) : keep);
 
   const int64_t steps = (n + batch_size - 1) / batch_size;
+  const Array rate = rates ? checked_rates(op, *rates, steps) : Array();
   StepsResult result;
   result.losses = Array::empty({steps}, DType::float64, device_);
   result.weight = Array::empty({steps}, DType::float64, device_);
@@ -39,6 +56,7 @@ StepsResult Network::train_steps(const Array& x, const Array& y, const std::opti
     const int64_t start = i * batch_size;
     const Minibatch batch = minibatch(samples, indices, start, std::min(batch_size, n - start));
     const bool with_norms = norms && i == steps - 1;
+    if (rates) optimizer.lr = rate.as<double>()[i];
     const LossValue loss = train_step(batch, optimizer, with_norms ? std::max(keep, Keep::one) : keep,
                                       with_norms ? &result.norms : nullptr);
     result.losses.as<double>()[i] = loss.value;

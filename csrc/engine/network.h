@@ -65,9 +65,10 @@ class Network {
   // Looks at every value once, for calls that then say `validated`. `op` begins the message of what is thrown.
   void check_samples(const std::string& op, const Array& x, const Array& y,
                      const std::optional<Array>& sample_weight) const;
+  // rates: the learning rate of every step; without them it is the optimizer's.
   StepsResult train_steps(const Array& x, const Array& y, const std::optional<Array>& order, int64_t batch_size,
-                          const OptimizerSettings& optimizer, const std::optional<Array>& sample_weight, bool norms,
-                          bool validated);
+                          OptimizerSettings optimizer, const std::optional<Array>& sample_weight, bool norms,
+                          bool validated, const std::optional<Array>& rates);
   std::pair<double, int64_t> evaluate(const Array& x, const Array& y, int64_t batch_size,
                                       const std::optional<Array>& sample_weight, bool validated);
   Array outputs_of(const Array& x, int64_t batch_size, bool validated);

@@ -348,6 +348,7 @@ class Network:
         sample_weight: Any = None,
         norms: bool = False,
         validated: bool = False,
+        rates: Any = None,
     ) -> StepsResult: ...
     def evaluate(
         self, x: Any, y: Any, batch_size: int = 1000, sample_weight: Any = None, validated: bool = False

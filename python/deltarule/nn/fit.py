@@ -67,6 +67,7 @@ class Training:
         self.rule = plan.optimizer.build()
         self.state = State()
         self.history = History()
+        self.rate = plan.optimizer.lr  # of the last step
         self.chunk_steps = 1
         self._settings: dict[str, Any] | None = None
 
@@ -136,42 +137,41 @@ class Training:
 
     def _steps(self, order: npt.NDArray[np.int64], first: int, last: int) -> list[float]:
         """Steps first to last - 1 of the epoch, and the gradient norms of its very last one."""
-        plan, state, engine = self.plan, self.state, self.net.engine
-        norms: list[float] = []
-        for rate, start, stop in plan.rates(state.epoch, first, last):
-            rows = order[start * plan.batch_size : stop * plan.batch_size]
-            self.rule.lr = rate
-            result = engine.train_steps(
-                plan.x,
-                plan.y,
-                rows,
-                min(plan.batch_size, len(rows)),
-                self.rule,
-                plan.weights,
-                norms=stop == plan.steps,
-                validated=True,
-            )
-            losses = np.asarray(result.losses)
-            if not result.finite:
-                self._diverged(float(losses[-1]), start + len(losses), rate)
-            state.losses.append(losses)
-            state.weights.append(np.asarray(result.weight))
-            state.errors += result.errors
-            state.step = stop
-            norms = list(result.norms)
-        return norms
+        plan, state = self.plan, self.state
+        rows = order[first * plan.batch_size : last * plan.batch_size]
+        rates = plan.rates(state.epoch, first, last)
+        result = self.net.engine.train_steps(
+            plan.x,
+            plan.y,
+            rows,
+            min(plan.batch_size, len(rows)),
+            self.rule,
+            plan.weights,
+            norms=last == plan.steps,
+            validated=True,
+            rates=rates,
+        )
+        losses = np.asarray(result.losses)
+        self.rate = plan.optimizer.lr if rates is None else float(rates[len(losses) - 1])
+        if not result.finite:
+            self._diverged(float(losses[-1]), first + len(losses))
+        state.losses.append(losses)
+        state.weights.append(np.asarray(result.weight))
+        state.errors += result.errors
+        state.step = last
+        return list(result.norms)
 
-    def _diverged(self, loss: float, step: int, rate: float) -> None:
+    def _diverged(self, loss: float, step: int) -> None:
         epoch = self.state.epoch + 1
         model.assign(self.net, self.state.good)
         self.net.engine.set_slots({})
         where = "those before the training" if epoch == 1 else f"those of the end of epoch {epoch - 1}"
         raise DivergedError(
-            f"fit: loss is {loss} at epoch {epoch}, step {step} (learning rate {rate:g}); "
+            f"fit: loss is {loss} at epoch {epoch}, step {step} (learning rate {self.rate:g}); "
             f"the weights are {where}; a smaller learning rate or clip_norm may help",
             epoch=epoch,
             step=step,
-            learning_rate=rate,
+            learning_rate=self.rate,
         )
 
     def _end_epoch(self, norms: list[float]) -> None:
@@ -192,7 +192,7 @@ class Training:
                 "validation_error": error,
                 "seconds": state.seconds + time.perf_counter() - start,
                 "samples_per_second": samples / state.seconds if state.seconds > 0 else None,
-                "learning_rate": self.rule.lr,
+                "learning_rate": self.rate,
                 "gradient_norms": norms,
             }
         )

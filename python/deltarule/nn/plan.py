@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -87,19 +87,12 @@ class Plan:
         """Minibatches of an epoch."""
         return -(-len(self.x) // self.batch_size)
 
-    def rates(self, epoch: int, first: int, last: int) -> Iterator[tuple[float, int, int]]:
-        """Learning rate, start and stop of the runs of steps with one rate among first to last - 1."""
+    def rates(self, epoch: int, first: int, last: int) -> npt.NDArray[np.float64] | None:
+        """Learning rates of steps first to last - 1 of an epoch, all from 0; None: the optimiser's."""
         if self.schedule is None:
-            yield self.optimizer.lr, first, last
-            return
-        start, rate = first, 0.0
-        for step in range(first, last):
-            now = self.optimizer.lr * self.schedule(epoch + step / self.steps)
-            if step > first and now != rate:
-                yield rate, start, step
-                start = step
-            rate = now
-        yield rate, start, last
+            return None
+        factors = [self.schedule(epoch + step / self.steps) for step in range(first, last)]
+        return self.optimizer.lr * np.array(factors, dtype=np.float64)
 
     def stateful(self) -> list[Callback]:
         """The callbacks whose state belongs into a checkpoint."""
