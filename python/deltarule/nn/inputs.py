@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-FEATURE_DTYPES = ("uint8", "float32", "float64")
-TARGET_DTYPES = ("float32", "float64")
+FEATURE_DTYPES = frozenset(map(np.dtype, ("uint8", "float32", "float64")))
+TARGET_DTYPES = frozenset(map(np.dtype, ("float32", "float64")))
 
 # What y means to a net. Labels: one class a sample; multi-label: every output is a yes or no of its own.
 CLASSIFICATION, MULTI_LABEL, REGRESSION = "classification", "multi_label", "regression"
@@ -18,7 +18,7 @@ CLASSIFICATION, MULTI_LABEL, REGRESSION = "classification", "multi_label", "regr
 def as_features(x: Any, dtype: str, where: str) -> npt.NDArray[Any]:
     """x as an array; uint8, float32 and float64 stay, other numbers become ``dtype``."""
     array = _as_numbers(x, "x", where)
-    return array if array.dtype.name in FEATURE_DTYPES else array.astype(dtype)
+    return array if array.dtype in FEATURE_DTYPES else array.astype(dtype)
 
 
 def as_targets(y: Any, loss: str, dtype: str, where: str) -> tuple[npt.NDArray[Any], str]:
@@ -29,7 +29,7 @@ def as_targets(y: Any, loss: str, dtype: str, where: str) -> tuple[npt.NDArray[A
     array = _as_numbers(y, "y", where)
     if array.dtype.kind in "biu" and array.ndim == 1:
         return array.astype(np.int64, copy=False), CLASSIFICATION
-    array = array if array.dtype.name in TARGET_DTYPES else array.astype(dtype)
+    array = array if array.dtype in TARGET_DTYPES else array.astype(dtype)
     if loss == "squared_error":
         return array, REGRESSION
     return array, CLASSIFICATION if loss == "softmax_cross_entropy" else MULTI_LABEL
@@ -49,7 +49,7 @@ def as_weights(weights: Any, dtype: str, where: str) -> npt.NDArray[Any] | None:
     if weights is None:
         return None
     array = _as_numbers(weights, "sample_weight", where)
-    return array if array.dtype.name in TARGET_DTYPES else array.astype(dtype)
+    return array if array.dtype in TARGET_DTYPES else array.astype(dtype)
 
 
 def _as_numbers(values: Any, name: str, where: str) -> npt.NDArray[Any]:
@@ -59,7 +59,7 @@ def _as_numbers(values: Any, name: str, where: str) -> npt.NDArray[Any]:
     if array.ndim == 0:
         raise ValueError(f"{where}: {name} is a single number; wanted an array")
     # Files may be big-endian; the engine reads native numbers.
-    return array.astype(array.dtype.newbyteorder("="), copy=False)
+    return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
 
 
 def as_count(value: Any, what: str) -> int:
