@@ -81,10 +81,11 @@ class Network:
     Examples
     --------
     >>> import numpy as np
+    >>> from deltarule import nn
     >>> x = np.array([[0, 0], [0, 1], [1, 0], [1, 1]], np.float32)
     >>> y = np.array([0, 1, 1, 0])
-    >>> net = Network([Dense(8, "tanh"), Dense(2)], inputs=2, seed=1)
-    >>> history = net.fit(x, y, SGD(0.5), epochs=500, batch_size=4)
+    >>> net = nn.Network([nn.Dense(8, "tanh"), nn.Dense(2)], inputs=2, seed=1)
+    >>> history = net.fit(x, y, nn.SGD(0.5), epochs=500, batch_size=4)
     >>> net.predict(x).tolist(), net.score(x, y)
     ([0, 1, 1, 0], 1.0)
     """
