@@ -9,7 +9,8 @@ import deltarule.nn.fit as fit_module
 import numpy as np
 import pytest
 from deltarule import nn
-from test_fit import XV, YV, Interrupt, X, Y, new_net, timeless
+from test_fit import XV, YV, X, Y, new_net, timeless
+from test_fit_stops import Interrupt
 from test_nn import same, weights
 
 

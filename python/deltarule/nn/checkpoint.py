@@ -32,7 +32,7 @@ def write(path: PathLike, training: Training) -> None:
         "epoch.weights": np.concatenate([np.empty(0), *state.weights]),
     }
     if state.step:
-        tensors |= {f"good.{name}": array for name, array in model.named(net, state.good).items()}
+        tensors |= {f"good.{name}": array for name, array in model.named(net, state.start.parameters).items()}
     callbacks = []
     for index, callback in enumerate(training.plan.stateful()):
         values = callback.state()
@@ -116,7 +116,8 @@ class SavedState:
             state.losses = [self.tensors["epoch.losses"]]
             state.weights = [self.tensors["epoch.weights"]]
             good = self._part("good.")
-            state.good = [good[name] for name in model.parameter_names(net)]
+            state.start.parameters[:] = [good[name] for name in model.parameter_names(net)]
+        state.before = state.start
         training.history.epochs.extend(self.header["history"])
         for index, callback in enumerate(training.plan.stateful()):
             callback.restore({**self.header["callbacks"][index], **self._part(f"callback{index}.")})

@@ -32,6 +32,14 @@ CHUNK_SECONDS = 0.05
 EVALUATE_ROWS = 1000
 
 
+@dataclass(frozen=True)
+class Snapshot:
+    """Parameters after so many epochs."""
+
+    epoch: int
+    parameters: list[npt.NDArray[Any]]
+
+
 @dataclass
 class State:
     """Where a training is. With the net and the callbacks' states, all that a checkpoint needs."""
@@ -42,7 +50,8 @@ class State:
     seconds: float = 0.0  # in it
     losses: list[npt.NDArray[np.float64]] = field(default_factory=list)  # of its steps, by chunks
     weights: list[npt.NDArray[np.float64]] = field(default_factory=list)  # of its minibatches
-    good: list[npt.NDArray[Any]] = field(default_factory=list)  # parameters at its start
+    start: Snapshot = field(default_factory=lambda: Snapshot(0, []))  # the net as it began
+    before: Snapshot = field(default_factory=lambda: Snapshot(0, []))  # the net as the epoch before it began
     stopped: bool = False  # a callback has ended the training
 
     def loss(self) -> float:
@@ -52,10 +61,11 @@ class State:
         return math.fsum(losses * weights) / total if total > 0 else 0.0
 
     def begin_epoch(self, epoch: int, net: Network) -> None:
-        """Forget the steps of the epoch that is over."""
+        """After ``epoch`` epochs: forget the steps of the last one."""
         self.epoch, self.step, self.errors, self.seconds = epoch, 0, 0, 0.0
         self.losses, self.weights = [], []
-        self.good = [np.array(parameter) for parameter in net.parameters]
+        now = Snapshot(epoch, [np.array(parameter) for parameter in net.parameters])
+        self.before, self.start = self.start if self.start.parameters else now, now
 
 
 class Training:
@@ -163,9 +173,11 @@ class Training:
 
     def _diverged(self, loss: float, step: int) -> None:
         epoch = self.state.epoch + 1
-        model.assign(self.net, self.state.good)
+        # The first loss of an epoch is that of the weights it began with: then those are the bad ones.
+        good = self.state.before if step == 1 else self.state.start
+        model.assign(self.net, good.parameters)
         self.net.engine.set_slots({})
-        where = "those before the training" if epoch == 1 else f"those of the end of epoch {epoch - 1}"
+        where = f"those of the end of epoch {good.epoch}" if good.epoch else "those before the training"
         raise DivergedError(
             f"fit: loss is {loss} at epoch {epoch}, step {step} (learning rate {self.rate:g}); "
             f"the weights are {where}; a smaller learning rate or clip_norm may help",
