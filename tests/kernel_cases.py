@@ -1,41 +1,14 @@
-"""What the tests of the raw kernels share: instruction sets, sizes, guarded memory, threads."""
+"""What the tests of the raw kernels share: sizes, guarded memory, comparison."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import numpy as np
 
-from deltarule import _core
-
-ISAS = [isa["name"] for isa in _core.isas() if isa["supported"]]
 DTYPES = [np.float32, np.float64]
 # Around vectors of 4, 8 and 16 lanes and four of them: V-1, V, V+1, 2V+3, 4V+-1
 SIZES = [0, 1, 3, 4, 5, 7, 8, 9, 11, 15, 16, 17, 19, 31, 33, 35, 63, 64, 65, 130]
 STARTS = [0, 1, 3]
 CANARY = 77
-
-
-@contextmanager
-def using(isa: str) -> Iterator[None]:
-    """The kernels of this instruction set."""
-    before = _core.isa()
-    _core.set_isa(isa)
-    try:
-        yield
-    finally:
-        _core.set_isa(before)
-
-
-@contextmanager
-def threads(n: int) -> Iterator[None]:
-    before = _core.num_threads()
-    _core.set_num_threads(n)
-    try:
-        yield
-    finally:
-        _core.set_num_threads(before)
 
 
 class Guarded:
@@ -76,7 +49,9 @@ def within(got, exact, bound) -> None:
     if not np.all(ok):
         at = np.unravel_index(np.argmin(ok), ok.shape)
         limit = np.broadcast_to(bound, ok.shape)[at]
-        raise AssertionError(f"{np.sum(~ok)} wrong, first at {at}: {got[at]!r}, exact {exact[at]!r}, bound {limit}")
+        raise AssertionError(
+            f"{np.sum(~ok)} wrong, first at {at}: {got[at]!r}, exact {exact[at]!r}, bound {limit}"
+        )
 
 
 def bits(x: np.ndarray) -> bytes:

@@ -13,7 +13,6 @@ import tolerance
 from deltarule import _core
 
 kernels = _core.kernels
-rng = np.random.default_rng(11)
 
 
 def inputs(name, shape, dtype):
@@ -38,39 +37,33 @@ def check_binary(name, a, b, y):
 @pytest.mark.sanitize
 @pytest.mark.parametrize("dtype", cases.DTYPES)
 @pytest.mark.parametrize("name", kernels.unary_names)
-@pytest.mark.parametrize("isa", cases.ISAS)
 def test_unary_sizes_and_starts(isa, name, dtype):
-    with cases.using(isa):
-        for n, start in itertools.product(cases.SIZES, cases.STARTS):
-            x = cases.moved(inputs(name, n, dtype), start)
-            y = cases.Guarded(n, dtype, (start * 2) % 5)
-            kernels.unary(name, x, y.array)
-            check_unary(name, x, y.check())
+    for n, start in itertools.product(cases.SIZES, cases.STARTS):
+        x = cases.moved(inputs(name, n, dtype), start)
+        y = cases.Guarded(n, dtype, (start * 2) % 5)
+        kernels.unary(name, x, y.array)
+        check_unary(name, x, y.check())
 
 
 @pytest.mark.sanitize
 @pytest.mark.parametrize("dtype", cases.DTYPES)
 @pytest.mark.parametrize("name", kernels.binary_names)
-@pytest.mark.parametrize("isa", cases.ISAS)
 def test_binary_sizes_and_starts(isa, name, dtype):
-    with cases.using(isa):
-        for n, start in itertools.product(cases.SIZES, cases.STARTS):
-            a, b = cases.moved(inputs(name, n, dtype), start), cases.moved(inputs(name, n, dtype)[::-1], 1)
-            y = cases.Guarded(n, dtype, (start * 2) % 5)
-            kernels.binary(name, a, b, y.array)
-            check_binary(name, a, b, y.check())
+    for n, start in itertools.product(cases.SIZES, cases.STARTS):
+        a, b = cases.moved(inputs(name, n, dtype), start), cases.moved(inputs(name, n, dtype)[::-1], 1)
+        y = cases.Guarded(n, dtype, (start * 2) % 5)
+        kernels.binary(name, a, b, y.array)
+        check_binary(name, a, b, y.check())
 
 
 @pytest.mark.parametrize("dtype", cases.DTYPES)
 @pytest.mark.parametrize("name", kernels.binary_names)
-@pytest.mark.parametrize("isa", cases.ISAS)
 def test_binary_special_values(isa, name, dtype):
     limits = np.finfo(dtype)
     x = np.array([0.0, -0.0, 1, -1, np.inf, -np.inf, np.nan, limits.max, limits.smallest_subnormal], dtype)
     a, b = (np.ascontiguousarray(v) for v in np.meshgrid(x, x))
     y = np.full_like(a, 99)
-    with cases.using(isa):
-        kernels.binary(name, a, b, y)
+    kernels.binary(name, a, b, y)
     check_binary(name, a, b, y)
 
 
@@ -98,92 +91,90 @@ def views():
 
 @pytest.mark.sanitize
 @pytest.mark.parametrize("view", views())
-@pytest.mark.parametrize("isa", cases.ISAS)
 def test_strided_grids(isa, view):
     """Inputs and outputs of every layout; what the view leaves out stays untouched."""
     x = inputs("add", (6, 7, 1100), np.float32)
     b = np.roll(x, 3)
     take = views()[view]
-    with cases.using(isa):
-        source, other = take(x), take(b)
-        y = cases.Guarded(source.shape, np.float32)
-        kernels.unary("square", source, y.array)
-        assert np.array_equal(y.check(), source * source)
-        y = cases.Guarded(source.shape, np.float32)
-        kernels.binary("subtract", source, other, y.array)
-        assert np.array_equal(y.check(), source - other)
-        wide = cases.Guarded(source.shape, np.float64)
-        kernels.copy(source, wide.array)
-        assert np.array_equal(wide.check(), source)
-        if "broadcast" in view:
-            return
-        for slot in ("unary", "binary", "copy", "convert"):
-            whole = np.full(x.shape, np.nan, np.float64 if slot == "convert" else np.float32)
-            target = take(whole)
-            assert np.shares_memory(target, whole) or not target.size
-            packed = source.copy(order="C")
-            if slot == "unary":
-                kernels.unary("negative", packed, target)
-                want = -packed
-            elif slot == "binary":
-                kernels.binary("add", packed, packed, target)
-                want = packed + packed
-            else:
-                kernels.copy(packed, target)
-                want = packed
-            assert np.array_equal(target, want)
-            assert np.count_nonzero(~np.isnan(whole)) == target.size
+    source, other = take(x), take(b)
+    y = cases.Guarded(source.shape, np.float32)
+    kernels.unary("square", source, y.array)
+    assert np.array_equal(y.check(), source * source)
+    y = cases.Guarded(source.shape, np.float32)
+    kernels.binary("subtract", source, other, y.array)
+    assert np.array_equal(y.check(), source - other)
+    wide = cases.Guarded(source.shape, np.float64)
+    kernels.copy(source, wide.array)
+    assert np.array_equal(wide.check(), source)
+    if "broadcast" in view:
+        return
+    for slot in ("unary", "binary", "copy", "convert"):
+        whole = np.full(x.shape, np.nan, np.float64 if slot == "convert" else np.float32)
+        target = take(whole)
+        assert np.shares_memory(target, whole) or not target.size
+        packed = source.copy(order="C")
+        if slot == "unary":
+            kernels.unary("negative", packed, target)
+            want = -packed
+        elif slot == "binary":
+            kernels.binary("add", packed, packed, target)
+            want = packed + packed
+        else:
+            kernels.copy(packed, target)
+            want = packed
+        assert np.array_equal(target, want)
+        assert np.count_nonzero(~np.isnan(whole)) == target.size
 
 
-@pytest.mark.parametrize("isa", cases.ISAS)
 def test_an_output_may_be_an_input(isa):
-    with cases.using(isa):
-        for view in (lambda v: v, lambda v: v[::2, ::-1], lambda v: v.T):
-            x = inputs("add", (50, 700), np.float64)
-            want = view(x) * view(x)
-            kernels.unary("square", view(x), view(x))
-            assert np.array_equal(view(x), want)
-            want = view(x) - 1
-            kernels.binary("subtract", view(x), np.broadcast_to(np.float64(1), want.shape), view(x))
-            assert np.array_equal(view(x), want)
-        x = inputs("add", 1000, np.float32)
-        y = np.empty_like(x)
-        kernels.activate("gelu", x, y)
-        kernels.activate("gelu", x, x)
-        assert cases.bits(x) == cases.bits(y)
-        dy = inputs("add", 1000, np.float32)
-        dx = np.empty_like(x)
-        kernels.activate_grad("tanh", dy, None, y, dx)
-        kernels.activate_grad("tanh", dy, None, y, dy)
-        assert cases.bits(dy) == cases.bits(dx)
+    for view in (lambda v: v, lambda v: v[::2, ::-1], lambda v: v.T):
+        x = inputs("add", (50, 700), np.float64)
+        want = view(x) * view(x)
+        kernels.unary("square", view(x), view(x))
+        assert np.array_equal(view(x), want)
+        want = view(x) - 1
+        kernels.binary("subtract", view(x), np.broadcast_to(np.float64(1), want.shape), view(x))
+        assert np.array_equal(view(x), want)
+    x = inputs("add", 1000, np.float32)
+    y = np.empty_like(x)
+    kernels.activate("gelu", x, y)
+    kernels.activate("gelu", x, x)
+    assert cases.bits(x) == cases.bits(y)
+    dy = inputs("add", 1000, np.float32)
+    dx = np.empty_like(x)
+    kernels.activate_grad("tanh", dy, None, y, dx)
+    kernels.activate_grad("tanh", dy, None, y, dy)
+    assert cases.bits(dy) == cases.bits(dx)
 
 
 @pytest.mark.sanitize
 @pytest.mark.parametrize("dtype", cases.DTYPES)
 @pytest.mark.parametrize("name", kernels.activation_names)
-@pytest.mark.parametrize("isa", cases.ISAS)
 def test_activate_sizes_and_starts(isa, name, dtype):
-    with cases.using(isa):
-        for n, start in itertools.product(cases.SIZES, cases.STARTS):
-            x, dy = inputs("tanh", (2, n), dtype)
-            x, dy = cases.moved(x, start), cases.moved(dy, 1)
-            y, dx = cases.Guarded(n, dtype, 3 - start), cases.Guarded(n, dtype, start)
-            kernels.activate(name, x, y.array, 0.25)
-            f = reference.activation(name, x, 0.25)
-            assert np.all(tolerance.ulps(y.check(), f) <= tolerance.ACTIVATION_ULPS[name][0])
-            kernels.activate_grad(name, dy, x, y.array, dx.array, 0.25)
-            df = reference.activation_derivative(name, x, 0.25)
-            bound = (tolerance.ACTIVATION_ULPS[name][1] + 1) * np.finfo(dtype).eps * np.abs(dy) * np.maximum(1, np.abs(df))
-            cases.within(dx.check(), dy * df, bound)
+    for n, start in itertools.product(cases.SIZES, cases.STARTS):
+        x, dy = inputs("tanh", (2, n), dtype)
+        x, dy = cases.moved(x, start), cases.moved(dy, 1)
+        y, dx = cases.Guarded(n, dtype, 3 - start), cases.Guarded(n, dtype, start)
+        kernels.activate(name, x, y.array, 0.25)
+        f = reference.activation(name, x, 0.25)
+        assert np.all(tolerance.ulps(y.check(), f) <= tolerance.ACTIVATION_ULPS[name][0])
+        kernels.activate_grad(name, dy, x, y.array, dx.array, 0.25)
+        df = reference.activation_derivative(name, x, 0.25)
+        bound = (
+            (tolerance.ACTIVATION_ULPS[name][1] + 1)
+            * np.finfo(dtype).eps
+            * np.abs(dy)
+            * np.maximum(1, np.abs(df))
+        )
+        cases.within(dx.check(), dy * df, bound)
 
 
 @pytest.mark.parametrize("dtype", cases.DTYPES)
-@pytest.mark.parametrize("isa", cases.ISAS)
-def test_the_same_bits_for_every_number_of_threads(isa, dtype):
+def test_the_same_bits_for_every_number_of_threads(isa, threads, dtype):
     n = 300_007
     x, other = inputs("add", (2, n), dtype)
     square = x[: 500 * 600].reshape(500, 600)
-    index = rng.integers(0, 500, 900)
+    index = np.random.default_rng(2).integers(0, 500, 900)
 
     def everything():
         out = []
@@ -209,34 +200,30 @@ def test_the_same_bits_for_every_number_of_threads(isa, dtype):
         assert np.array_equal(y, square[index])
         return out
 
-    with cases.using(isa):
-        results = []
-        for count in (1, 2, 3):
-            with cases.threads(count):
-                results.append(everything())
+    results = []
+    for count in (1, 2, 3):
+        threads(count)
+        results.append(everything())
     assert results[0] == results[1] == results[2]
-    with cases.using(isa):
-        y = np.full_like(x, np.nan)
-        kernels.unary("tanh", x, y)
-        check_unary("tanh", x, y)
+    y = np.full_like(x, np.nan)
+    kernels.unary("tanh", x, y)
+    check_unary("tanh", x, y)
 
 
 @pytest.mark.parametrize("to", cases.DTYPES)
 @pytest.mark.parametrize("source", [np.uint8, np.float32, np.float64])
-@pytest.mark.parametrize("isa", cases.ISAS)
 def test_gather_rows(isa, source, to):
-    with cases.using(isa):
-        for cols in [n for n in cases.SIZES if n < 40] + [784]:
-            table = np.random.default_rng(cols).integers(0, 256, (9, cols + 2)).astype(source)
-            x = table[:, 1 : 1 + cols]
-            index = np.array([8, 0, 3, 3, 7], np.int64)
-            shift, scale = np.random.default_rng(1).standard_normal((2, cols)).astype(to)
-            y = cases.Guarded((5, cols), to, 1)
-            kernels.gather_rows(x, index, shift, scale, y.array)
-            assert np.array_equal(y.check(), (x[index].astype(to) - shift) * scale)
-            y = cases.Guarded((9, cols), to, 3)
-            kernels.gather_rows(x, None, None, None, y.array)
-            assert np.array_equal(y.check(), x.astype(to))
+    for cols in [n for n in cases.SIZES if n < 40] + [784]:
+        table = np.random.default_rng(cols).integers(0, 256, (9, cols + 2)).astype(source)
+        x = table[:, 1 : 1 + cols]
+        index = np.array([8, 0, 3, 3, 7], np.int64)
+        shift, scale = np.random.default_rng(1).standard_normal((2, cols)).astype(to)
+        y = cases.Guarded((5, cols), to, 1)
+        kernels.gather_rows(x, index, shift, scale, y.array)
+        assert np.array_equal(y.check(), (x[index].astype(to) - shift) * scale)
+        y = cases.Guarded((9, cols), to, 3)
+        kernels.gather_rows(x, None, None, None, y.array)
+        assert np.array_equal(y.check(), x.astype(to))
 
 
 ALL = [np.float32, np.float64, np.int32, np.int64, np.uint8, np.bool_]
@@ -252,7 +239,9 @@ def test_copy_converts_as_numpy(source, to):
     if np.dtype(source).kind == "i":
         values = np.concatenate([values, np.array([2**31 - 1, -(2**31)])])
     x = values.astype(source)
-    for view, start in itertools.product((lambda v: v, lambda v: v[::-1], lambda v: v[::3], lambda v: v[:0]), (0, 1)):
+    for view, start in itertools.product(
+        (lambda v: v, lambda v: v[::-1], lambda v: v[::3], lambda v: v[:0]), (0, 1)
+    ):
         from_ = view(cases.moved(x, start))
         y = cases.Guarded(from_.shape, to, start)
         kernels.copy(from_, y.array)

@@ -60,17 +60,18 @@ ACTIVATION_ULPS = {
 }
 
 
-def summed(terms, axis, dtype):
-    """Bound on a sum: runs of at most 1024 terms in `dtype`, over 4 lanes at least, runs in float64."""
+def sum_in_runs(terms, axis, dtype):
+    """Bound on a sum of runs: at most 64 terms follow each other in `dtype`, runs are added in float64."""
     unit = np.finfo(dtype).eps / 2
-    terms = np.asarray(terms, dtype=np.float64)
-    run = min(terms.shape[axis], 1024)
-    return unit * ((2 * np.sqrt(run) + 2) * np.sqrt((terms**2).sum(axis)) + np.abs(terms.sum(axis)))
+    terms = np.abs(np.asarray(terms, dtype=np.float64))
+    run = min(terms.shape[axis], 64)
+    return unit * (np.sqrt(run) + 2) * terms.sum(axis)
 
 
 def product(exact, n, dtype):
     """Bound on a product of n factors kept in float64, rounded to dtype last; float64 itself accumulates."""
-    return np.abs(exact) * (np.finfo(dtype).eps / 2 + n * np.finfo(np.float64).eps)
+    relative = np.finfo(dtype).eps / 2 + n * np.finfo(np.float64).eps
+    return np.abs(exact) * relative + np.finfo(dtype).smallest_subnormal
 
 
 def softmax(exact, cols, dtype, *, log):

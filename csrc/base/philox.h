@@ -18,7 +18,9 @@
 
 namespace deltarule {
 
-struct Philox4 { uint32_t word[4]; };
+struct Philox4 {
+  uint32_t word[4];
+};
 
 namespace {  // of each file's own: the kernels' files are compiled for different instruction sets
 

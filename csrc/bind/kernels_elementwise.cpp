@@ -48,9 +48,7 @@ const void* run(const py::array& array, DType dtype, int64_t size) {
   check<ValueError>(array.size() == size, "kernels: an array has ", array.size(), " elements; wanted ", size);
   return array.data();
 }
-const void* run(const Maybe& array, DType dtype, int64_t size) {
-  return array ? run(*array, dtype, size) : nullptr;
-}
+const void* run(const Maybe& array, DType dtype, int64_t size) { return array ? run(*array, dtype, size) : nullptr; }
 void* out(py::array& array, DType dtype, int64_t size) {
   run(array, dtype, size);
   return array.mutable_data();
@@ -58,8 +56,14 @@ void* out(py::array& array, DType dtype, int64_t size) {
 void* out(Maybe& array, DType dtype, int64_t size) { return array ? out(*array, dtype, size) : nullptr; }
 
 void unary(const std::string& op, const py::array& x, py::array y) {
-  UnaryArgs args{find_name<Unary>("unary: op", op, kUnary), dtype_of(x), static_cast<int>(x.ndim()), {}, x.data(), {},
-                 y.mutable_data(), {}};
+  UnaryArgs args{find_name<Unary>("unary: op", op, kUnary),
+                 dtype_of(x),
+                 static_cast<int>(x.ndim()),
+                 {},
+                 x.data(),
+                 {},
+                 y.mutable_data(),
+                 {}};
   check_grid(x, y, args.dtype);
   check_grid(y, x, args.dtype);
   for (int axis = 0; axis < args.rank; ++axis) args.shape[axis] = y.shape(axis);
@@ -70,8 +74,16 @@ void unary(const std::string& op, const py::array& x, py::array y) {
 }
 
 void binary(const std::string& op, const py::array& a, const py::array& b, py::array y) {
-  BinaryArgs args{find_name<Binary>("binary: op", op, kBinary), dtype_of(y), static_cast<int>(y.ndim()), {}, a.data(),
-                  {}, b.data(), {}, y.mutable_data(), {}};
+  BinaryArgs args{find_name<Binary>("binary: op", op, kBinary),
+                  dtype_of(y),
+                  static_cast<int>(y.ndim()),
+                  {},
+                  a.data(),
+                  {},
+                  b.data(),
+                  {},
+                  y.mutable_data(),
+                  {}};
   check_grid(a, y, args.dtype);
   check_grid(b, y, args.dtype);
   for (int axis = 0; axis < args.rank; ++axis) args.shape[axis] = y.shape(axis);
@@ -94,8 +106,12 @@ void copy(const py::array& x, py::array y) {
 
 void activate(const std::string& name, const py::array& x, py::array y, double slope) {
   const DType dtype = dtype_of(x);
-  const ActivateArgs args{find_name<Activation>("activate: name", name, kActivations), dtype, slope, x.size(),
-                          run(x, dtype, x.size()), out(y, dtype, x.size())};
+  const ActivateArgs args{find_name<Activation>("activate: name", name, kActivations),
+                          dtype,
+                          slope,
+                          x.size(),
+                          run(x, dtype, x.size()),
+                          out(y, dtype, x.size())};
   const py::gil_scoped_release release;
   current_kernels().activate(args);
 }
@@ -122,8 +138,12 @@ void reduce(const std::string& name, const py::array& x, py::array y) {
   const Reduction op = find_name<Reduction>("reduce: op", name, kReductions);
   const DType dtype = dtype_of(x);
   const bool index = op == Reduction::argmax || op == Reduction::argmin;
-  const ReduceArgs args{op,         dtype,      x.shape(0),
-                        x.shape(1), x.shape(2), run(x, dtype, x.size()),
+  const ReduceArgs args{op,
+                        dtype,
+                        x.shape(0),
+                        x.shape(1),
+                        x.shape(2),
+                        run(x, dtype, x.size()),
                         out(y, index ? DType::int64 : dtype, x.shape(0) * x.shape(2))};
   const py::gil_scoped_release release;
   current_kernels().reduce(args);
@@ -192,7 +212,8 @@ void step(const std::string& name, py::array w, const py::array& g, Maybe m, May
 }
 
 void gather_rows(const py::array& x, const Maybe& index, const Maybe& shift, const Maybe& scale, py::array y) {
-  check<ValueError>(x.ndim() == 2 && y.ndim() == 2 && x.shape(1) == y.shape(1), "gather_rows: wanted x[n,d], y[rows,d]");
+  check<ValueError>(x.ndim() == 2 && y.ndim() == 2 && x.shape(1) == y.shape(1),
+                    "gather_rows: wanted x[n,d], y[rows,d]");
   check<ValueError>(x.strides(1) == x.itemsize() || x.shape(1) <= 1, "gather_rows: x's rows are not contiguous");
   const DType to = dtype_of(y);
   const int64_t rows = y.shape(0), cols = y.shape(1);
@@ -225,8 +246,7 @@ void fill_random(const std::string& kind, py::array y, uint64_t seed, uint64_t s
 
 void dropout(const py::array& x, py::array y, double rate, uint64_t seed, uint64_t stream) {
   const DType dtype = dtype_of(x);
-  const DropoutArgs args{dtype,  x.size(), rate, seed, stream, run(x, dtype, x.size()),
-                         out(y, dtype, x.size())};
+  const DropoutArgs args{dtype, x.size(), rate, seed, stream, run(x, dtype, x.size()), out(y, dtype, x.size())};
   const py::gil_scoped_release release;
   current_kernels().dropout(args);
 }

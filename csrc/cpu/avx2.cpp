@@ -9,23 +9,28 @@ namespace deltarule::cpu {
 namespace {
 
 // Register tile MR x (NV lanes), cache blocks MC x KC of A and KC x NC of B; see the header of gemm.inl.
-struct GemmBlocks32 { static constexpr int MR = 6, NV = 2, KC = 384, MC = 192, NC = 3072; };
-struct GemmBlocks64 { static constexpr int MR = 6, NV = 2, KC = 256, MC = 96, NC = 1536; };
+struct GemmBlocks32 {
+  static constexpr int MR = 6, NV = 2, KC = 384, MC = 192, NC = 3072;
+};
+struct GemmBlocks64 {
+  static constexpr int MR = 6, NV = 2, KC = 256, MC = 96, NC = 1536;
+};
 
-#include "cpu/loops.inl"
+#include "cpu/elementwise.inl"
+#include "cpu/gemm.inl"
+#include "cpu/gemm_epilogue.inl"
 #include "cpu/gemm_micro.inl"
 #include "cpu/gemm_pack.inl"
-#include "cpu/gemm_epilogue.inl"
-#include "cpu/gemm.inl"
-#include "cpu/elementwise.inl"
-#include "cpu/reduce.inl"
+#include "cpu/loops.inl"
 #include "cpu/loss.inl"
+#include "cpu/reduce.inl"
 #include "cpu/step.inl"
 
 }  // namespace
 
 extern const Kernels avx2_table = {
-    "avx2", "AVX2, FMA", gemm, unary, binary, copy, activate, activate_grad, reduce, softmax, loss, step, gather_rows, fill_random, dropout,
+    "avx2", "AVX2, FMA", gemm, unary, binary,      copy,        activate, activate_grad,
+    reduce, softmax,     loss, step,  gather_rows, fill_random, dropout,
 };
 
 }  // namespace deltarule::cpu

@@ -2,11 +2,11 @@
 //
 // Computes   y = op(x), y = op(a, b) over strided grids; f and dy * f' over contiguous arrays; rows picked by index.
 // Layout     the innermost axis is the output's closest; loops.inl brings strided operands into L1 buffers.
-// Arithmetic cheap operations are bound by memory (8 to 12 bytes a FLOP); exp is 17 operations for 8 bytes, bound by the
+// Arithmetic cheap operations are bound by memory (8 to 12 bytes a FLOP); exp is 17 operations for 8 bytes, bound by
+// the
 //            two FMA ports. Threads share blocks of 16384 elements from 131072 (cheap) or 16384 (costly) elements on.
 
-template <class V, class Op>
-void unary_loop(const typename V::scalar* x, typename V::scalar* y, int64_t n) {
+template <class V, class Op> void unary_loop(const typename V::scalar* x, typename V::scalar* y, int64_t n) {
   int64_t i = 0;
   for (; i + V::N <= n; i += V::N) Op::f(V::load(x + i)).store(y + i);
   const int rest = static_cast<int>(n - i);
@@ -21,8 +21,7 @@ void binary_loop(const typename V::scalar* a, const typename V::scalar* b, typen
   if (rest > 0) Op::f(V::load_n(a + i, rest), V::load_n(b + i, rest)).store_n(y + i, rest);
 }
 
-template <class T>
-void unary_grid(const UnaryArgs& args, bool cheap, void (*loop)(const T*, T*, int64_t)) {
+template <class T> void unary_grid(const UnaryArgs& args, bool cheap, void (*loop)(const T*, T*, int64_t)) {
   const Grid<2> grid = make_grid<2>(args.rank, args.shape, {args.stride_y, args.stride_x});
   const int64_t stride_y = grid.stride[0][grid.rank - 1], stride_x = grid.stride[1][grid.rank - 1];
   const auto piece = [&](int64_t begin, int64_t end) {
@@ -46,8 +45,7 @@ void unary_grid(const UnaryArgs& args, bool cheap, void (*loop)(const T*, T*, in
   for_blocks(grid.total, kBlock, grid.total >= (cheap ? kCheapParallel : kCostlyParallel), piece);
 }
 
-template <class T>
-void binary_grid(const BinaryArgs& args, void (*loop)(const T*, const T*, T*, int64_t)) {
+template <class T> void binary_grid(const BinaryArgs& args, void (*loop)(const T*, const T*, T*, int64_t)) {
   const Grid<3> grid = make_grid<3>(args.rank, args.shape, {args.stride_y, args.stride_a, args.stride_b});
   const int inner = grid.rank - 1;
   const int64_t stride_y = grid.stride[0][inner], stride_a = grid.stride[1][inner], stride_b = grid.stride[2][inner];
@@ -90,8 +88,7 @@ void binary(const BinaryArgs& args) noexcept {
   });
 }
 
-template <class V, class F>
-void activate_loop(const typename V::scalar* x, typename V::scalar* y, int64_t n, V slope) {
+template <class V, class F> void activate_loop(const typename V::scalar* x, typename V::scalar* y, int64_t n, V slope) {
   int64_t i = 0;
   for (; i + V::N <= n; i += V::N) F::f(V::load(x + i), slope).store(y + i);
   const int rest = static_cast<int>(n - i);
@@ -103,8 +100,7 @@ template <class V, class F>
 void activate_grad_loop(const typename V::scalar* dy, const typename V::scalar* x, const typename V::scalar* y,
                         typename V::scalar* dx, int64_t n, V slope) {
   int64_t i = 0;
-  for (; i + V::N <= n; i += V::N)
-    (V::load(dy + i) * F::df(V::load(x + i), V::load(y + i), slope)).store(dx + i);
+  for (; i + V::N <= n; i += V::N) (V::load(dy + i) * F::df(V::load(x + i), V::load(y + i), slope)).store(dx + i);
   const int rest = static_cast<int>(n - i);
   if (rest > 0)
     (V::load_n(dy + i, rest) * F::df(V::load_n(x + i, rest), V::load_n(y + i, rest), slope)).store_n(dx + i, rest);
@@ -139,8 +135,7 @@ void activate_grad(const ActivateGradArgs& args) noexcept {
 }
 
 // The compiler vectorises these: no products are added, so nothing depends on contraction, and every table agrees.
-template <class From, class To>
-void gather_row(const From* x, const To* shift, const To* scale, To* y, int64_t n) {
+template <class From, class To> void gather_row(const From* x, const To* shift, const To* scale, To* y, int64_t n) {
   if (shift == nullptr) {
     for (int64_t i = 0; i < n; ++i) y[i] = static_cast<To>(x[i]);
   } else {
@@ -148,8 +143,7 @@ void gather_row(const From* x, const To* shift, const To* scale, To* y, int64_t 
   }
 }
 
-template <class From, class To>
-void gather_typed(const GatherArgs& args) {
+template <class From, class To> void gather_typed(const GatherArgs& args) {
   const int64_t block = most(1, kBlock / most(1, args.cols));
   for_blocks(args.rows, block, args.rows * args.cols >= kCheapParallel, [&](int64_t begin, int64_t end) {
     for (int64_t r = begin; r < end; ++r) {
@@ -160,12 +154,14 @@ void gather_typed(const GatherArgs& args) {
   });
 }
 
-template <class To>
-void gather_to(const GatherArgs& args) {
+template <class To> void gather_to(const GatherArgs& args) {
   switch (args.from) {
-    case DType::uint8: return gather_typed<uint8_t, To>(args);
-    case DType::float32: return gather_typed<float, To>(args);
-    default: return gather_typed<double, To>(args);
+    case DType::uint8:
+      return gather_typed<uint8_t, To>(args);
+    case DType::float32:
+      return gather_typed<float, To>(args);
+    default:
+      return gather_typed<double, To>(args);
   }
 }
 
@@ -178,8 +174,7 @@ void gather_rows(const GatherArgs& args) noexcept {
 }
 
 // u >= rate, said in the 24 bits of u.
-template <class T>
-void dropout_typed(const DropoutArgs& args) {
+template <class T> void dropout_typed(const DropoutArgs& args) {
   const double scaled = args.rate * 0x1p24;
   uint32_t bound = static_cast<uint32_t>(scaled);
   if (bound < scaled) ++bound;

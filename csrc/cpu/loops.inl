@@ -5,8 +5,8 @@
 // dtype. Strides are the walk's business: what is not contiguous passes through a buffer of kChunk elements in L1, so
 // that operations are not multiplied by stride combinations.
 
-constexpr int64_t kChunk = 1024;  // elements of a gather buffer: 8 KB at most
-constexpr int64_t kBlock = 16384;  // elements of a task
+constexpr int64_t kChunk = 1024;              // elements of a gather buffer: 8 KB at most
+constexpr int64_t kBlock = 16384;             // elements of a task
 constexpr int64_t kCheapParallel = 1 << 17;   // elements from which threads pay: memory-bound loops
 constexpr int64_t kCostlyParallel = 1 << 14;  // and those with an exponential
 
@@ -15,8 +15,7 @@ inline int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
 inline int64_t blocks_of(int64_t n, int64_t block) { return (n + block - 1) / block; }
 
 // visit(F32{}) or visit(F64{})
-template <class Visitor>
-void with_lanes(DType dtype, const Visitor& visit) {
+template <class Visitor> void with_lanes(DType dtype, const Visitor& visit) {
   if (dtype == DType::float32) {
     visit(F32{});
   } else {
@@ -25,8 +24,7 @@ void with_lanes(DType dtype, const Visitor& visit) {
 }
 
 // body(i) for each i in [0, tasks)
-template <class Body>
-void for_tasks(int64_t tasks, bool parallel, const Body& body) {
+template <class Body> void for_tasks(int64_t tasks, bool parallel, const Body& body) {
   if (parallel && tasks > 1) {
     void* context = const_cast<void*>(static_cast<const void*>(&body));
     parallel_for(tasks, [](void* c, int64_t i) { (*static_cast<const Body*>(c))(i); }, context);
@@ -36,8 +34,7 @@ void for_tasks(int64_t tasks, bool parallel, const Body& body) {
 }
 
 // body(begin, end) over [0, n), cut at multiples of `block` if it goes to threads.
-template <class Body>
-void for_blocks(int64_t n, int64_t block, bool parallel, const Body& body) {
+template <class Body> void for_blocks(int64_t n, int64_t block, bool parallel, const Body& body) {
   if (parallel && n > block) {
     for_tasks(blocks_of(n, block), true, [&](int64_t i) { body(i * block, least(n, (i + 1) * block)); });
   } else if (n > 0) {
@@ -46,8 +43,7 @@ void for_blocks(int64_t n, int64_t block, bool parallel, const Body& body) {
 }
 
 // A grid of elements with the strides of K operands, operand 0 the output.
-template <int K>
-struct Grid {
+template <int K> struct Grid {
   int rank = 0;
   int64_t total = 1;
   int64_t shape[8];
@@ -55,8 +51,7 @@ struct Grid {
 };
 
 // Axes of extent 1 dropped; innermost the axis along which the output lies closest.
-template <int K>
-Grid<K> make_grid(int rank, const int64_t* shape, const int64_t* const (&strides)[K]) {
+template <int K> Grid<K> make_grid(int rank, const int64_t* shape, const int64_t* const (&strides)[K]) {
   Grid<K> grid;
   int inner = 0;
   for (int axis = 0; axis < rank; ++axis) {
@@ -87,8 +82,7 @@ Grid<K> make_grid(int rank, const int64_t* shape, const int64_t* const (&strides
 }
 
 // row(offsets, count) for the pieces of rows that make up the elements [begin, end) in the grid's order.
-template <int K, class Row>
-void walk(const Grid<K>& grid, int64_t begin, int64_t end, const Row& row) {
+template <int K, class Row> void walk(const Grid<K>& grid, int64_t begin, int64_t end, const Row& row) {
   const int inner = grid.rank - 1;
   int64_t index[8], offset[K] = {};
   int64_t rest = begin;
@@ -106,26 +100,22 @@ void walk(const Grid<K>& grid, int64_t begin, int64_t end, const Row& row) {
     for (int axis = inner; axis > 0 && index[axis] == grid.shape[axis]; --axis) {
       index[axis] = 0;
       ++index[axis - 1];
-      for (int k = 0; k < K; ++k)
-        offset[k] += grid.stride[k][axis - 1] - grid.shape[axis] * grid.stride[k][axis];
+      for (int k = 0; k < K; ++k) offset[k] += grid.stride[k][axis - 1] - grid.shape[axis] * grid.stride[k][axis];
     }
   }
 }
 
-template <class T>
-void gather(const T* x, int64_t stride, int64_t n, T* buffer) {
+template <class T> void gather(const T* x, int64_t stride, int64_t n, T* buffer) {
   for (int64_t i = 0; i < n; ++i) buffer[i] = x[i * stride];
 }
 
-template <class T>
-void scatter(const T* buffer, int64_t n, T* y, int64_t stride) {
+template <class T> void scatter(const T* buffer, int64_t n, T* y, int64_t stride) {
   for (int64_t i = 0; i < n; ++i) y[i * stride] = buffer[i];
 }
 
 // Where the elements [at, at + n) of a row can be read as contiguous memory: in place, or gathered into the buffer.
 // With stride 0 the buffer stays as the row's first chunk, the longest, has filled it.
-template <class T>
-const T* contiguous(const T* x, int64_t stride, int64_t at, int64_t n, T* buffer) {
+template <class T> const T* contiguous(const T* x, int64_t stride, int64_t at, int64_t n, T* buffer) {
   if (stride == 1) return x + at;
   if (stride != 0 || at == 0) gather(x + at * stride, stride, n, buffer);
   return buffer;

@@ -9,20 +9,19 @@
 constexpr int64_t kLossBlocks = 64;
 
 // The index np.argmax gives: the first NaN, else the first of the largest.
-template <class V>
-int64_t argmax(const typename V::scalar* y, int64_t n) {
+template <class V> int64_t argmax(const typename V::scalar* y, int64_t n) {
   return best_of_row<V, FoldMax>(y, 0, n).index;
 }
 
 // y[n] t[n] -> sum of l; dy[n] = factor * gradient unless null; whether any (y > 0) != (t > 1/2).
 template <class V, class L>
-double loss_piece(const typename V::scalar* y, const typename V::scalar* t, int64_t n, V factor,
-                  typename V::scalar* dy, bool& differs) {
+double loss_piece(const typename V::scalar* y, const typename V::scalar* t, int64_t n, V factor, typename V::scalar* dy,
+                  bool& differs) {
   const V one = lanes<V>(1.0), half = lanes<V>(0.5);
   double total = 0.0;
   V unequal = V::zero();
-  for (int64_t begin = 0; begin < n; begin += kRun) {
-    const int64_t end = least(n, begin + kRun);
+  for (int64_t begin = 0; begin < n; begin += kRun<V>) {
+    const int64_t end = least(n, begin + kRun<V>);
     V part = V::zero();
     for (int64_t i = begin; i < end; i += V::N) {
       const int count = static_cast<int>(least(V::N, end - i));
@@ -66,8 +65,7 @@ double loss_of_label(const typename V::scalar* y, int64_t label, int64_t cols, V
 }
 
 // Row i under a loss that is a sum over elements. weight is w_i.
-template <class V, class L>
-double elementwise_loss_row(const LossArgs& args, int64_t i, double weight, bool& wrong) {
+template <class V, class L> double elementwise_loss_row(const LossArgs& args, int64_t i, double weight, bool& wrong) {
   using T = typename V::scalar;
   const T* y = static_cast<const T*>(args.y) + i * args.cols;
   T* dy = args.dy != nullptr ? static_cast<T*>(args.dy) + i * args.cols : nullptr;
@@ -81,8 +79,7 @@ double elementwise_loss_row(const LossArgs& args, int64_t i, double weight, bool
 }
 
 // Row i under the softmax cross-entropy.
-template <class V>
-double softmax_loss_row(const LossArgs& args, int64_t i, double weight, bool& wrong) {
+template <class V> double softmax_loss_row(const LossArgs& args, int64_t i, double weight, bool& wrong) {
   using T = typename V::scalar;
   const int64_t n = args.cols;
   const T* y = static_cast<const T*>(args.y) + i * n;
@@ -117,8 +114,7 @@ double softmax_loss_row(const LossArgs& args, int64_t i, double weight, bool& wr
   return value;
 }
 
-template <class V, class Row>
-void loss_rows(const LossArgs& args, const Row& row) {
+template <class V, class Row> void loss_rows(const LossArgs& args, const Row& row) {
   using T = typename V::scalar;
   const int64_t block = most(1, blocks_of(args.rows, kLossBlocks));
   const int64_t blocks = blocks_of(args.rows, block);
@@ -147,9 +143,12 @@ void loss(const LossArgs& args) noexcept {
   with_lanes(args.dtype, [&](auto v) {
     using V = decltype(v);
     switch (args.loss) {
-      case Loss::squared_error: return loss_rows<V>(args, elementwise_loss_row<V, SquaredError>);
-      case Loss::binary_cross_entropy: return loss_rows<V>(args, elementwise_loss_row<V, BinaryCrossEntropy>);
-      case Loss::softmax_cross_entropy: return loss_rows<V>(args, softmax_loss_row<V>);
+      case Loss::squared_error:
+        return loss_rows<V>(args, elementwise_loss_row<V, SquaredError>);
+      case Loss::binary_cross_entropy:
+        return loss_rows<V>(args, elementwise_loss_row<V, BinaryCrossEntropy>);
+      case Loss::softmax_cross_entropy:
+        return loss_rows<V>(args, softmax_loss_row<V>);
     }
   });
 }

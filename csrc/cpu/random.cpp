@@ -16,8 +16,7 @@ namespace {
 #include "cpu/loops.inl"
 
 // visit(words, i, n) for the numbers [i, i + n) of which `per_counter` come from one counter.
-template <class Visit>
-void for_words(const RandomArgs& args, int64_t per_counter, const Visit& visit) {
+template <class Visit> void for_words(const RandomArgs& args, int64_t per_counter, const Visit& visit) {
   const int64_t step = kPhiloxWords / 4 * per_counter;
   for_blocks(args.n, kBlock, args.n >= kCostlyParallel, [&](int64_t begin, int64_t end) {
     uint32_t words[kPhiloxWords];
@@ -44,8 +43,7 @@ void uniform(const RandomArgs& args) {
   }
 }
 
-template <class T>
-void normal(const RandomArgs& args) {
+template <class T> void normal(const RandomArgs& args) {
   for_words(args, 2, [&](const uint32_t* words, int64_t i, int64_t n) {
     T* y = static_cast<T*>(args.y) + i;
     for (int64_t k = 0; k < n; k += 2) {
@@ -113,9 +111,12 @@ void permutation(const RandomArgs& args) {
 void fill_random(const RandomArgs& args) noexcept {
   if (args.n == 0) return;
   switch (args.kind) {
-    case Random::uniform: return uniform(args);
-    case Random::normal: return args.dtype == DType::float32 ? normal<float>(args) : normal<double>(args);
-    case Random::permutation: return permutation(args);
+    case Random::uniform:
+      return uniform(args);
+    case Random::normal:
+      return args.dtype == DType::float32 ? normal<float>(args) : normal<double>(args);
+    case Random::permutation:
+      return permutation(args);
   }
 }
 

@@ -1,14 +1,14 @@
 // reduce, softmax.
 //
 // Computes   y[outer, inner] = op over n of x[outer, n, inner]; softmax of contiguous rows.
-// Layout     inner = 1: a row is folded in runs of 1024 elements. Otherwise columns are taken in strips of 4 vectors
+// Layout     inner = 1: a row is folded in runs of 64 vectors. Otherwise columns are taken in strips of 4 vectors
 //            that walk down n in runs of 64 rows. A run is folded in lanes of its dtype, runs in float64. Few long rows
 //            or columns are cut into chunks for the threads; the cuts depend on the shape alone.
 // Arithmetic bound by memory; softmax by its exponential.
 
-constexpr int64_t kRun = 1024;     // elements of a row folded in lanes before float64 takes over
-constexpr int64_t kRunRows = 64;   // the same down a column
-constexpr int64_t kFewTasks = 16;  // fewer rows or strips than this are cut into chunks
+template <class V> constexpr int64_t kRun = 64 * V::N;  // elements of a row folded in lanes before float64 takes over
+constexpr int64_t kRunRows = 64;                        // the same down a column
+constexpr int64_t kFewTasks = 16;                       // fewer rows or strips than this are cut into chunks
 constexpr int64_t kRowChunks = 32, kColumnChunks = 8;
 
 // How elements are folded in lanes, f(accumulator, x), how accumulators are, merge(a, b), and partial results in
@@ -42,8 +42,7 @@ struct FoldMin {
   static double join(double a, double b) { return better(b, a) ? b : a; }
 };
 
-template <class V, class Fold>
-double across_lanes(V a) {
+template <class V, class Fold> double across_lanes(V a) {
   if constexpr (Fold::identity == 0.0) {
     return Fold::across(a);
   } else {
@@ -56,8 +55,7 @@ double across_lanes(V a) {
 }
 
 // x[n] -> its fold, n <= kRun.
-template <class V, class Fold>
-double fold_run(const typename V::scalar* x, int64_t n) {
+template <class V, class Fold> double fold_run(const typename V::scalar* x, int64_t n) {
   const V identity = lanes<V>(Fold::identity);
   V part[4] = {identity, identity, identity, identity};
   int64_t i = 0;
@@ -71,10 +69,9 @@ double fold_run(const typename V::scalar* x, int64_t n) {
   return across_lanes<V, Fold>(Fold::merge(Fold::merge(part[0], part[1]), Fold::merge(part[2], part[3])));
 }
 
-template <class V, class Fold>
-double fold_row(const typename V::scalar* x, int64_t n) {
+template <class V, class Fold> double fold_row(const typename V::scalar* x, int64_t n) {
   double total = Fold::identity;
-  for (int64_t i = 0; i < n; i += kRun) total = Fold::join(total, fold_run<V, Fold>(x + i, least(kRun, n - i)));
+  for (int64_t i = 0; i < n; i += kRun<V>) total = Fold::join(total, fold_run<V, Fold>(x + i, least(kRun<V>, n - i)));
   return total;
 }
 
@@ -83,17 +80,15 @@ struct Best {
   int64_t index;  // -1: none yet
 };
 
-template <class Fold>
-Best better_of(Best a, Best b) {
+template <class Fold> Best better_of(Best a, Best b) {
   return a.index < 0 || (b.index >= 0 && Fold::better(b.value, a.value)) ? b : a;
 }
 
 // The first of the best elements of x[begin, end).
-template <class V, class Fold>
-Best best_of_row(const typename V::scalar* x, int64_t begin, int64_t end) {
+template <class V, class Fold> Best best_of_row(const typename V::scalar* x, int64_t begin, int64_t end) {
   Best best{0.0, -1};
-  for (int64_t i = begin; i < end; i += kRun) {
-    const int64_t count = least(kRun, end - i);
+  for (int64_t i = begin; i < end; i += kRun<V>) {
+    const int64_t count = least(kRun<V>, end - i);
     const double value = fold_run<V, Fold>(x + i, count);
     if (best.index >= 0 && !Fold::better(value, best.value)) continue;
     int64_t at = 0;
@@ -108,7 +103,7 @@ template <class Result, class Part, class Merge, class Done>
 void for_rows(int64_t outer, int64_t n, const Part& part, const Merge& merge, const Done& done) {
   const bool parallel = outer * n >= kCheapParallel;
   if (parallel && outer < kFewTasks) {
-    const int64_t length = blocks_of(blocks_of(n, kRowChunks), kRun) * kRun;
+    const int64_t length = blocks_of(blocks_of(n, kRowChunks), 1024) * 1024;
     const int64_t chunks = blocks_of(n, length);
     for (int64_t row = 0; row < outer; ++row) {
       Result parts[kRowChunks] = {};
@@ -151,8 +146,7 @@ void fold_strip(const typename V::scalar* x, int64_t ld, int64_t rows, int64_t w
   }
 }
 
-template <class V, class Fold>
-void fold_columns(const ReduceArgs& args) {
+template <class V, class Fold> void fold_columns(const ReduceArgs& args) {
   using T = typename V::scalar;
   constexpr int64_t kWidth = 4 * V::N;
   const int64_t strips = blocks_of(args.inner, kWidth), tasks = args.outer * strips;
@@ -188,8 +182,7 @@ void fold_columns(const ReduceArgs& args) {
   }
 }
 
-template <class V, class Fold>
-void fold(const ReduceArgs& args) {
+template <class V, class Fold> void fold(const ReduceArgs& args) {
   using T = typename V::scalar;
   if (args.inner != 1) return fold_columns<V, Fold>(args);
   const auto part = [&](int64_t row, int64_t begin, int64_t end) {
@@ -199,8 +192,7 @@ void fold(const ReduceArgs& args) {
                    [&](int64_t row, double total) { static_cast<T*>(args.y)[row] = static_cast<T>(total); });
 }
 
-template <class V, class Fold>
-void fold_index(const ReduceArgs& args) {
+template <class V, class Fold> void fold_index(const ReduceArgs& args) {
   using T = typename V::scalar;
   const T* const x = static_cast<const T*>(args.x);
   int64_t* const y = static_cast<int64_t*>(args.y);
@@ -233,8 +225,7 @@ void fold_index(const ReduceArgs& args) {
 }
 
 // Products are kept in float64: a float32 product may leave float32's range on the way and come back.
-template <class V>
-void product(const ReduceArgs& args) {
+template <class V> void product(const ReduceArgs& args) {
   using T = typename V::scalar;
   const T* const x = static_cast<const T*>(args.x);
   for_tasks(args.outer, args.outer * args.n * args.inner >= kCheapParallel, [&](int64_t o) {
@@ -254,20 +245,26 @@ void reduce(const ReduceArgs& args) noexcept {
   with_lanes(args.dtype, [&](auto v) {
     using V = decltype(v);
     switch (args.op) {
-      case Reduction::sum: return fold<V, FoldSum>(args);
-      case Reduction::prod: return product<V>(args);
-      case Reduction::max: return fold<V, FoldMax>(args);
-      case Reduction::min: return fold<V, FoldMin>(args);
-      case Reduction::sum_squares: return fold<V, FoldSquares>(args);
-      case Reduction::argmax: return fold_index<V, FoldMax>(args);
-      case Reduction::argmin: return fold_index<V, FoldMin>(args);
+      case Reduction::sum:
+        return fold<V, FoldSum>(args);
+      case Reduction::prod:
+        return product<V>(args);
+      case Reduction::max:
+        return fold<V, FoldMax>(args);
+      case Reduction::min:
+        return fold<V, FoldMin>(args);
+      case Reduction::sum_squares:
+        return fold<V, FoldSquares>(args);
+      case Reduction::argmax:
+        return fold_index<V, FoldMax>(args);
+      case Reduction::argmin:
+        return fold_index<V, FoldMin>(args);
     }
   });
 }
 
 // The largest of x[n], for subtracting: a NaN may get lost here, it comes back with the sum.
-template <class V>
-typename V::scalar largest(const typename V::scalar* x, int64_t n) {
+template <class V> typename V::scalar largest(const typename V::scalar* x, int64_t n) {
   const V lowest = lanes<V>(-__builtin_inf());
   V best = lowest;
   int64_t i = 0;
@@ -282,8 +279,8 @@ template <class V>
 double sum_exp(const typename V::scalar* x, int64_t n, typename V::scalar shift, typename V::scalar* y) {
   const V lanes_shift = V::set(shift);
   double total = 0.0;
-  for (int64_t begin = 0; begin < n; begin += kRun) {
-    const int64_t end = least(n, begin + kRun);
+  for (int64_t begin = 0; begin < n; begin += kRun<V>) {
+    const int64_t end = least(n, begin + kRun<V>);
     V part = V::zero();
     int64_t i = begin;
     for (; i + V::N <= end; i += V::N) {
@@ -310,8 +307,7 @@ inline double log_of(double x) {
 }
 
 // x[n] -> y[n], softmax or its logarithm; y may be x.
-template <class V>
-void softmax_row(const typename V::scalar* x, int64_t n, bool logarithm, typename V::scalar* y) {
+template <class V> void softmax_row(const typename V::scalar* x, int64_t n, bool logarithm, typename V::scalar* y) {
   const typename V::scalar top = largest<V>(x, n);
   const double sum = sum_exp<V>(x, n, top, logarithm ? nullptr : y);
   const V lanes_top = V::set(top), log_sum = lanes<V>(logarithm ? log_of(sum) : 0.0), factor = lanes<V>(1.0 / sum);
@@ -327,11 +323,10 @@ void softmax(const SoftmaxArgs& args) noexcept {
     using V = decltype(v);
     using T = typename V::scalar;
     const int64_t n = args.cols;
-    for_blocks(args.rows, most(1, kBlock / 4 / most(1, n)), args.rows * n >= kCostlyParallel,
-               [&](int64_t begin, int64_t end) {
-                 for (int64_t row = begin; row < end; ++row)
-                   softmax_row<V>(static_cast<const T*>(args.x) + row * n, n, args.log,
-                                  static_cast<T*>(args.y) + row * n);
-               });
+    for_blocks(
+        args.rows, most(1, kBlock / 4 / most(1, n)), args.rows * n >= kCostlyParallel, [&](int64_t begin, int64_t end) {
+          for (int64_t row = begin; row < end; ++row)
+            softmax_row<V>(static_cast<const T*>(args.x) + row * n, n, args.log, static_cast<T*>(args.y) + row * n);
+        });
   });
 }

@@ -4,8 +4,7 @@
 // Arithmetic bound by memory: sgd moves 12 bytes an element (float32), momentum 20, Adam 28. Threads share blocks of
 //            16384 elements from 131072 elements on.
 
-template <class V>
-StepConstants<V> step_constants(const StepArgs& args) {
+template <class V> StepConstants<V> step_constants(const StepArgs& args) {
   const double t = static_cast<double>(args.step);
   StepConstants<V> c;
   c.lr = lanes<V>(args.lr);

@@ -9,18 +9,18 @@
 namespace deltarule {
 
 // X(name, struct, derivative needs x besides y, default slope)
-#define DELTARULE_ACTIVATIONS(X)             \
-  X(linear, Linear, false, 0.0)              \
-  X(threshold, Threshold, false, 0.0)        \
-  X(sigmoid, Sigmoid, false, 0.0)            \
-  X(tanh, Tanh, false, 0.0)                  \
-  X(scaled_tanh, ScaledTanh, false, 0.0)     \
-  X(relu, Relu, false, 0.0)                  \
-  X(leaky_relu, LeakyRelu, false, 0.01)      \
-  X(elu, Elu, false, 1.0)                    \
-  X(gelu, Gelu, true, 0.0)                   \
-  X(softplus, Softplus, false, 0.0)          \
-  X(softsign, Softsign, false, 0.0)          \
+#define DELTARULE_ACTIVATIONS(X)         \
+  X(linear, Linear, false, 0.0)          \
+  X(threshold, Threshold, false, 0.0)    \
+  X(sigmoid, Sigmoid, false, 0.0)        \
+  X(tanh, Tanh, false, 0.0)              \
+  X(scaled_tanh, ScaledTanh, false, 0.0) \
+  X(relu, Relu, false, 0.0)              \
+  X(leaky_relu, LeakyRelu, false, 0.01)  \
+  X(elu, Elu, false, 1.0)                \
+  X(gelu, Gelu, true, 0.0)               \
+  X(softplus, Softplus, false, 0.0)      \
+  X(softsign, Softsign, false, 0.0)      \
   X(gaussian, Gaussian, true, 0.0)
 
 enum class Activation : unsigned char {
@@ -89,7 +89,9 @@ struct LeakyRelu {
 // x, or slope (e^x - 1) below 0 (Clevert et al. 2015).
 struct Elu {
   template <class V> static constexpr V f(V x, V slope) { return select(less(x, V::zero()), slope * expm1(x), x); }
-  template <class V> static constexpr V df(V, V y, V slope) { return select(less(V::zero(), y), lanes<V>(1.0), y + slope); }
+  template <class V> static constexpr V df(V, V y, V slope) {
+    return select(less(V::zero(), y), lanes<V>(1.0), y + slope);
+  }
 };
 
 // x Phi(x), Phi the normal distribution function, not its tanh approximation (Hendrycks & Gimpel 2016). Phi is 0 long
@@ -104,9 +106,7 @@ struct Gelu {
 
 // log(1 + e^x), from |x| so that nothing overflows.
 struct Softplus {
-  template <class V> static constexpr V f(V x, V) {
-    return max(V::zero(), x) + log1p(exp(negate(abs(x))));
-  }
+  template <class V> static constexpr V f(V x, V) { return max(V::zero(), x) + log1p(exp(negate(abs(x)))); }
   template <class V> static constexpr V df(V, V y, V) { return negate(expm1(negate(y))); }
 };
 
@@ -129,11 +129,12 @@ struct Gaussian {
 };
 
 // visit(Tanh{}) and so on: turns the run-time choice into a type.
-template <class Visitor>
-constexpr void with_activation(Activation activation, Visitor&& visit) {
+template <class Visitor> constexpr void with_activation(Activation activation, Visitor&& visit) {
   switch (activation) {
 #define DELTARULE_X(name, type, needs, slope) \
-  case Activation::name: visit(type{}); break;
+  case Activation::name:                      \
+    visit(type{});                            \
+    break;
     DELTARULE_ACTIVATIONS(DELTARULE_X)
 #undef DELTARULE_X
   }

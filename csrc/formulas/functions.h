@@ -7,19 +7,19 @@
 namespace deltarule {
 
 // X(name, struct)
-#define DELTARULE_UNARY(X)  \
-  X(negative, Negative)     \
-  X(abs, Abs)               \
-  X(sign, Sign)             \
-  X(square, Square)         \
-  X(sqrt, Sqrt)             \
-  X(reciprocal, Reciprocal) \
-  X(exp, Exp)               \
-  X(expm1, Expm1)           \
-  X(log, Log)               \
-  X(log1p, Log1p)           \
+#define DELTARULE_UNARY(X)   \
+  X(negative, Negative)      \
+  X(abs, Abs)                \
+  X(sign, Sign)              \
+  X(square, Square)          \
+  X(sqrt, Sqrt)              \
+  X(reciprocal, Reciprocal)  \
+  X(exp, Exp)                \
+  X(expm1, Expm1)            \
+  X(log, Log)                \
+  X(log1p, Log1p)            \
   X(tanh, HyperbolicTangent) \
-  X(erf, Erf)               \
+  X(erf, Erf)                \
   X(sigmoid, Logistic)
 #define DELTARULE_BINARY(X) \
   X(add, Add)               \
@@ -48,21 +48,49 @@ inline constexpr const char* kRandom[] = {DELTARULE_RANDOM(DELTARULE_X)};
 namespace {
 
 // cheap: bound by memory, not by arithmetic; the kernels share it among threads from a larger size on.
-struct Cheap { static constexpr bool cheap = true; };
-struct Costly { static constexpr bool cheap = false; };
+struct Cheap {
+  static constexpr bool cheap = true;
+};
+struct Costly {
+  static constexpr bool cheap = false;
+};
 
-struct Negative : Cheap { template <class V> static constexpr V f(V x) { return negate(x); } };
-struct Abs : Cheap { template <class V> static constexpr V f(V x) { return abs(x); } };
-struct Square : Cheap { template <class V> static constexpr V f(V x) { return x * x; } };
-struct Sqrt : Cheap { template <class V> static constexpr V f(V x) { return sqrt(x); } };
-struct Reciprocal : Cheap { template <class V> static constexpr V f(V x) { return lanes<V>(1.0) / x; } };
-struct Exp : Costly { template <class V> static constexpr V f(V x) { return exp(x); } };
-struct Expm1 : Costly { template <class V> static constexpr V f(V x) { return expm1(x); } };
-struct Log : Costly { template <class V> static constexpr V f(V x) { return log(x); } };
-struct Log1p : Costly { template <class V> static constexpr V f(V x) { return log1p(x); } };
-struct HyperbolicTangent : Costly { template <class V> static constexpr V f(V x) { return tanh(x); } };
-struct Erf : Costly { template <class V> static constexpr V f(V x) { return erf(x); } };
-struct Logistic : Costly { template <class V> static constexpr V f(V x) { return sigmoid(x); } };
+struct Negative : Cheap {
+  template <class V> static constexpr V f(V x) { return negate(x); }
+};
+struct Abs : Cheap {
+  template <class V> static constexpr V f(V x) { return abs(x); }
+};
+struct Square : Cheap {
+  template <class V> static constexpr V f(V x) { return x * x; }
+};
+struct Sqrt : Cheap {
+  template <class V> static constexpr V f(V x) { return sqrt(x); }
+};
+struct Reciprocal : Cheap {
+  template <class V> static constexpr V f(V x) { return lanes<V>(1.0) / x; }
+};
+struct Exp : Costly {
+  template <class V> static constexpr V f(V x) { return exp(x); }
+};
+struct Expm1 : Costly {
+  template <class V> static constexpr V f(V x) { return expm1(x); }
+};
+struct Log : Costly {
+  template <class V> static constexpr V f(V x) { return log(x); }
+};
+struct Log1p : Costly {
+  template <class V> static constexpr V f(V x) { return log1p(x); }
+};
+struct HyperbolicTangent : Costly {
+  template <class V> static constexpr V f(V x) { return tanh(x); }
+};
+struct Erf : Costly {
+  template <class V> static constexpr V f(V x) { return erf(x); }
+};
+struct Logistic : Costly {
+  template <class V> static constexpr V f(V x) { return sigmoid(x); }
+};
 struct Sign : Cheap {
   template <class V> static constexpr V f(V x) {
     const V zero_or_nan = select(equal(x, V::zero()), V::zero(), x);
@@ -70,29 +98,43 @@ struct Sign : Cheap {
   }
 };
 
-struct Add { template <class V> static constexpr V f(V a, V b) { return a + b; } };
-struct Subtract { template <class V> static constexpr V f(V a, V b) { return a - b; } };
-struct Multiply { template <class V> static constexpr V f(V a, V b) { return a * b; } };
-struct Divide { template <class V> static constexpr V f(V a, V b) { return a / b; } };
-struct Maximum { template <class V> static constexpr V f(V a, V b) { return maximum(a, b); } };
-struct Minimum { template <class V> static constexpr V f(V a, V b) { return minimum(a, b); } };
+struct Add {
+  template <class V> static constexpr V f(V a, V b) { return a + b; }
+};
+struct Subtract {
+  template <class V> static constexpr V f(V a, V b) { return a - b; }
+};
+struct Multiply {
+  template <class V> static constexpr V f(V a, V b) { return a * b; }
+};
+struct Divide {
+  template <class V> static constexpr V f(V a, V b) { return a / b; }
+};
+struct Maximum {
+  template <class V> static constexpr V f(V a, V b) { return maximum(a, b); }
+};
+struct Minimum {
+  template <class V> static constexpr V f(V a, V b) { return minimum(a, b); }
+};
 
 // visit(Exp{}) and so on: turns the run-time choice into a type.
-template <class Visitor>
-constexpr void with_unary(Unary op, Visitor&& visit) {
+template <class Visitor> constexpr void with_unary(Unary op, Visitor&& visit) {
   switch (op) {
 #define DELTARULE_X(name, type) \
-  case Unary::name: visit(type{}); break;
+  case Unary::name:             \
+    visit(type{});              \
+    break;
     DELTARULE_UNARY(DELTARULE_X)
 #undef DELTARULE_X
   }
 }
 
-template <class Visitor>
-constexpr void with_binary(Binary op, Visitor&& visit) {
+template <class Visitor> constexpr void with_binary(Binary op, Visitor&& visit) {
   switch (op) {
 #define DELTARULE_X(name, type) \
-  case Binary::name: visit(type{}); break;
+  case Binary::name:            \
+    visit(type{});              \
+    break;
     DELTARULE_BINARY(DELTARULE_X)
 #undef DELTARULE_X
   }

@@ -22,7 +22,7 @@ inline constexpr const char* kLosses[] = {DELTARULE_LOSSES(DELTARULE_X)};
 namespace {
 
 struct SquaredError {
-  static constexpr double threshold = 0.5;     // with one output: y > threshold is the class 1
+  static constexpr double threshold = 0.5;    // with one output: y > threshold is the class 1
   static constexpr bool counts_bits = false;  // with targets: are they classes, so that (y > 0) != (t > 0.5) errs?
   template <class V> static constexpr V value(V y, V t) {
     const V d = y - t;

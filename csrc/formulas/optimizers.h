@@ -32,8 +32,7 @@ inline constexpr OptimizerInfo kOptimizers[] = {DELTARULE_OPTIMIZERS(DELTARULE_X
 namespace {
 
 // What an update needs besides its arrays, the same for every element; computed in float64, once a call.
-template <class V>
-struct StepConstants {
+template <class V> struct StepConstants {
   V lr, momentum, decay, beta1, rest1, beta2, rest2, eps;
   V corrected_lr;     // lr / (1 - b1^t)
   V root_correction;  // 1 / sqrt(1 - b2^t)
@@ -64,8 +63,7 @@ struct Nesterov {
   }
 };
 
-template <class V>
-constexpr void adam_update(V& w, V g, V& m, V& v, const StepConstants<V>& c) {
+template <class V> constexpr void adam_update(V& w, V g, V& m, V& v, const StepConstants<V>& c) {
   m = fma(c.beta1, m, c.rest1 * g);
   v = fma(c.beta2, v, c.rest2 * g * g);
   w = fnma(c.corrected_lr, m / fma(sqrt(v), c.root_correction, c.eps), w);
@@ -87,11 +85,12 @@ struct AdamW {
 };
 
 // visit(Adam{}) and so on: turns the run-time choice into a type.
-template <class Visitor>
-constexpr void with_optimizer(Optimizer optimizer, Visitor&& visit) {
+template <class Visitor> constexpr void with_optimizer(Optimizer optimizer, Visitor&& visit) {
   switch (optimizer) {
 #define DELTARULE_X(name, type, slots) \
-  case Optimizer::name: visit(type{}); break;
+  case Optimizer::name:                \
+    visit(type{});                     \
+    break;
     DELTARULE_OPTIMIZERS(DELTARULE_X)
 #undef DELTARULE_X
   }

@@ -29,8 +29,7 @@ DELTARULE_HD inline double plus(double a, double b) {
 #endif
 }
 
-template <int Terms>
-DELTARULE_HD inline double separate_polynomial(double x, const double (&c)[Terms]) {
+template <int Terms> DELTARULE_HD inline double separate_polynomial(double x, const double (&c)[Terms]) {
   double sum = c[Terms - 1];
   for (int i = Terms - 2; i >= 0; --i) sum = plus(times(sum, x), c[i]);
   return sum;
@@ -57,12 +56,26 @@ DELTARULE_HD inline double log_unit(uint64_t k) {
 // cos(2 pi v), sin(2 pi v), v in [0, 1): eighths of a turn, so that the series run over |angle| <= pi/4.
 DELTARULE_HD inline void cos_sin_turn(double v, double& cosine, double& sine) {
   const double quarter = static_cast<double>(static_cast<int>(plus(times(v, 4.0), 0.5)));  // nearest, 0 to 4
-  const double angle = times(plus(v, times(quarter, -0.25)), 6.283185307179586);            // v - quarter/4 is exact
+  const double angle = times(plus(v, times(quarter, -0.25)), 6.283185307179586);           // v - quarter/4 is exact
   const double a2 = times(angle, angle);
-  constexpr double cs[] = {1.0,          -1. / 2,       1. / 24,           -1. / 720,         1. / 40320,
-                           -1. / 3628800, 1. / 479001600, -1. / 87178291200., 1. / 20922789888000.};
-  constexpr double sn[] = {1.0,           -1. / 6,         1. / 120,           -1. / 5040,          1. / 362880,
-                           -1. / 39916800, 1. / 6227020800., -1. / 1307674368000., 1. / 355687428096000.};
+  constexpr double cs[] = {1.0,
+                           -1. / 2,
+                           1. / 24,
+                           -1. / 720,
+                           1. / 40320,
+                           -1. / 3628800,
+                           1. / 479001600,
+                           -1. / 87178291200.,
+                           1. / 20922789888000.};
+  constexpr double sn[] = {1.0,
+                           -1. / 6,
+                           1. / 120,
+                           -1. / 5040,
+                           1. / 362880,
+                           -1. / 39916800,
+                           1. / 6227020800.,
+                           -1. / 1307674368000.,
+                           1. / 355687428096000.};
   const double c = separate_polynomial(a2, cs), s = times(angle, separate_polynomial(a2, sn));
   const int q = static_cast<int>(quarter) & 3;
   cosine = q == 0 ? c : q == 1 ? -s : q == 2 ? -c : s;

@@ -9,7 +9,9 @@ namespace {
 
 struct F32 {
   using scalar = float;
-  struct Mask { __m256 v; };
+  struct Mask {
+    __m256 v;
+  };
   static constexpr int N = 8;
   __m256 v;
 
@@ -57,8 +59,7 @@ inline F32 scale2(F32 x, F32 n) {
   const __m256i half = _mm256_srai_epi32(whole, 1);
   const __m256i bias = _mm256_set1_epi32(127);
   const __m256 f0 = _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(half, bias), 23));
-  const __m256 f1 =
-      _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(_mm256_sub_epi32(whole, half), bias), 23));
+  const __m256 f1 = _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(_mm256_sub_epi32(whole, half), bias), 23));
   return {_mm256_mul_ps(_mm256_mul_ps(x.v, f0), f1)};
 }
 inline F32 split2(F32 x, F32& e) {
@@ -90,7 +91,9 @@ inline float min_lanes(F32 a) {
 
 struct F64 {
   using scalar = double;
-  struct Mask { __m256d v; };
+  struct Mask {
+    __m256d v;
+  };
   static constexpr int N = 4;
   __m256d v;
 

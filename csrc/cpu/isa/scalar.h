@@ -7,8 +7,7 @@
 
 namespace {
 
-template <class T>
-struct Lane {
+template <class T> struct Lane {
   using scalar = T;
   using Mask = bool;
   static constexpr int N = 1;
