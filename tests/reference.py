@@ -1,7 +1,7 @@
-"""The oracle: every entry of the kernels' lists once more, in NumPy at higher precision, and nothing of the library.
+"""The oracle: every entry of the kernels' lists once more, in NumPy at higher precision.
 
-Inputs are converted to long double (80 bits or more on x86 and ARM Linux) first, so that the oracle's own rounding does
-not count, in float64 either.
+Nothing of the library is used. Inputs are converted to long double (80 bits or more on x86 and ARM Linux)
+first, so that the oracle's own rounding does not count, in float64 either.
 """
 
 from __future__ import annotations

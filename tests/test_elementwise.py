@@ -1,4 +1,4 @@
-"""unary, binary, activate, copy, gather_rows: sizes, starts, strides, aliasing, threads, on every instruction set."""
+"""unary, binary, activate, copy, gather_rows: sizes, starts, strides, aliasing, threads."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import reference
 import tolerance
-
 from deltarule import _core
 
 kernels = _core.kernels

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import reference
 import tolerance
-
 from deltarule import _core
 
 kernels = _core.kernels

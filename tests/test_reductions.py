@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import reference
 import tolerance
-
 from deltarule import _core
 
 kernels = _core.kernels
@@ -19,9 +18,11 @@ INDEX = ("argmax", "argmin")
 SHAPES = [
     *((1, n, 1) for n in cases.SIZES if n),
     *((3, 5, inner) for inner in cases.SIZES if inner),
-    (0, 4, 3), (2, 4, 0), (4, 1023, 1), (2, 1025, 1), (1, 5000, 1), (2, 63, 20), (2, 64, 70), (1, 65, 9), (1, 200, 300),
+    (0, 4, 3), (2, 4, 0), (4, 1023, 1), (2, 1025, 1), (1, 5000, 1),
+    (2, 63, 20), (2, 64, 70), (1, 65, 9), (1, 200, 300),
 ]  # fmt: skip
-LARGE = [(1, 300_001, 1), (3, 70_001, 1), (700, 301, 1), (1, 50_003, 7), (1, 701, 301), (20, 60, 200), (2, 2, 90_001)]
+LARGE = [(1, 300_001, 1), (3, 70_001, 1), (700, 301, 1)]
+LARGE += [(1, 50_003, 7), (1, 701, 301), (20, 60, 200), (2, 2, 90_001)]
 
 
 def result(op, x, start=0):

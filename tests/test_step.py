@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import reference
 import tolerance
-
 from deltarule import _core
 
 kernels = _core.kernels
@@ -112,10 +111,7 @@ def test_the_first_update_from_zero_slots(isa, name):
     g = np.array([1e-3, -1e-3, 5.0, -200.0, 0.0])
     update(name, guards, g, **PLAIN)
     moved = (before - guards[0].check()) / 0.01
-    if name.startswith("adam"):
-        want = np.sign(g)
-    else:
-        want = g * (1.9 if name == "nesterov" else 1.0)
+    want = np.sign(g) if name.startswith("adam") else g * (1.9 if name == "nesterov" else 1.0)
     assert np.all(np.abs(moved - want) <= 1e-4 * np.abs(want) + 1e-12)
 
 

@@ -6,8 +6,8 @@ import numpy as np
 def ulps(got, exact):
     """|got - exact| in units in the last place of got's dtype at exact, as float64.
 
-    0 where both are NaN, or the same infinity; where only one is, inf. An exact value that rounds to infinity counts
-    as infinite.
+    0 where both are NaN, or the same infinity; where only one is, inf. An exact value that rounds to infinity
+    counts as infinite.
     """
     got = np.asarray(got)
     exact = np.asarray(exact).astype(np.longdouble)
@@ -25,8 +25,8 @@ def ulps(got, exact):
 
 FLOAT32_RANGE, FLOAT64_RANGE = (-104.0, 89.0), (-746.0, 710.0)  # where e^x is neither 0 nor inf
 
-# Unary functions: the range looked at in float32, in float64, the largest error allowed in ulp (exact operations: half
-# a unit). Observed worst, over three instruction sets and both dtypes, in the last column.
+# Unary functions: the range looked at in float32, in float64, the largest error allowed in ulp (half a unit where
+# IEEE 754 rounds exactly). Observed worst, over three instruction sets and both dtypes, in the last column.
 UNARY_ULPS = {
     "negative": ((-1e30, 1e30), (-1e300, 1e300), 0.0),
     "abs": ((-1e30, 1e30), (-1e300, 1e300), 0.0),
@@ -88,7 +88,7 @@ def softmax(exact, cols, dtype, *, log):
 
 
 def loss_value(rows, weights, dtype):
-    """Bound on the sum of the rows' losses: each is a sum of a few ulp's error in terms up to 1 and the loss."""
+    """Bound on the sum of the rows' losses: a few ulp's error in terms up to 1 and the loss itself."""
     unit = np.finfo(dtype).eps
     return unit * np.sum(np.abs(weights) * (8 + 8 * np.abs(np.asarray(rows, dtype=np.float64))))
 
@@ -144,8 +144,8 @@ def central_difference(gradient, direction):
 def gemm(a, b, k, dtype, result):
     """Bound on |C - C64| of C = A B with K products an element, element by element.
 
-    [(2 sqrt(K) + 4) u] (|A||B|) + u |C|: rounding errors of a chain add up like a random walk. Observed worst, float32:
-    4 u on normal data, 1.0 sqrt(K) u on uniform data; one term dropped at K = 4096 is about 2,300 u.
+    [(2 sqrt(K) + 4) u] (|A||B|) + u |C|: rounding errors of a chain add up like a random walk. Observed worst,
+    float32: 4 u on normal data, 1.0 sqrt(K) u on uniform data; one term dropped at K = 4096 is about 2,300 u.
     """
     u = np.finfo(dtype).eps / 2
     return (2 * np.sqrt(k) + 4) * u * (np.abs(a) @ np.abs(b)) + u * np.abs(result)
