@@ -1,0 +1,110 @@
+"""Files that the commands write: JSON in one rename, run folders, checks made before the work starts."""
+
+from __future__ import annotations
+
+import datetime
+import importlib
+import json
+import math
+import os
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import click
+
+RUNS = Path("runs")
+
+
+def write_json(path: str | Path, content: Any) -> None:
+    """Write `content` to `path` through a temporary name; '-' is stdout, NaN and inf become null."""
+    text = json.dumps(_finite(content), indent=2)
+    if str(path) == "-":
+        click.echo(text)
+        return
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        temporary.write_text(text + "\n", encoding="utf-8")
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def check_writable(path: str | Path, option: str) -> None:
+    """Raise OSError unless the file `path` can be written, so that no result is lost at the end."""
+    if str(path) == "-":
+        return
+    path = Path(path)
+    if path.is_dir():
+        raise IsADirectoryError(f"{option} {path} is a folder, a file is wanted")
+    _probe(path.parent, f"{option} {path}")
+
+
+def prepare_folder(folder: Path) -> None:
+    """Make the run folder and raise OSError unless files can be written in it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OSError(f"--out {folder}: cannot make the folder ({error.strerror})") from error
+    _probe(folder, f"--out {folder}")
+
+
+def choose_folder(out: str | None, data: str, seed: int, overwrite: bool) -> Path:
+    """The folder of a new run: runs/NAME for a plain name, a path as it is, else a new name.
+
+    Raises
+    ------
+    ValueError
+        If the folder holds a run already and `overwrite` is false.
+    """
+    if out is not None:
+        path = Path(out).expanduser()
+        folder = RUNS / path if path.parent == Path() and path.name == out else path
+        if not overwrite and folder.is_dir() and any(folder.iterdir()):
+            raise ValueError(
+                f"--out {folder} is not empty; choose another name, or replace the run in it with --overwrite"
+            )
+        return folder
+    stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
+    stem = f"{Path(data).stem or 'data'}-{stamp}-seed{seed}"
+    folder = RUNS / stem
+    count = 1
+    while folder.exists():
+        count += 1
+        folder = RUNS / f"{stem}-{count}"
+    return folder
+
+
+def require(packages: Iterable[str]) -> None:
+    """Raise ValueError with the command that installs what is missing of `packages`."""
+    missing = []
+    for package in packages:
+        try:
+            importlib.import_module(package)
+        except ImportError:
+            missing.append(package)
+    if missing:
+        raise ValueError(f"{', '.join(missing)} not installed: pip install 'deltarule[train]'")
+
+
+def _probe(folder: Path, what: str) -> None:
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise OSError(f"{what}: cannot write in {folder} ({error.strerror})") from error
+
+
+def _finite(value: Any) -> Any:
+    """`value` with NaN and inf as None (JSON has no name for them) and NumPy scalars as Python's."""
+    if isinstance(value, dict):
+        return {str(key): _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    if hasattr(value, "tolist"):
+        return _finite(value.tolist())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

@@ -1,0 +1,155 @@
+"""``deltarule predict``: labels and probabilities for images in files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import data, nn
+from .files import check_writable, require, write_json
+
+PICTURES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp"}
+BRIGHT = 127
+
+
+@click.command()
+@click.argument("model")
+@click.argument("images", nargs=-1, required=True)
+@click.option(
+    "--json", "json_path", metavar="FILE", help="Write the predictions to FILE as JSON ('-': stdout)."
+)
+@click.option("--device", default="cpu", show_default=True, metavar="NAME")
+def predict(model: str, images: tuple[str, ...], json_path: str | None, device: str) -> None:
+    """Print label and probability for IMAGES, by the net in the file MODEL.
+
+    IMAGES are IDX files, .npy arrays (one sample a row, or images), or pictures (.png, ...) of one digit
+    each; a picture is turned to grey, resized to the size the net was trained on, and inverted if its
+    background is bright.
+
+    \b
+    deltarule predict runs/NAME/model.safetensors digit.png
+    deltarule predict runs/NAME/model.safetensors t10k-images-idx3-ubyte.gz --json labels.json
+    """
+    if json_path is not None:
+        check_writable(json_path, "--json")
+    net = nn.Network.load(model, device=device)
+    rows: list[dict[str, Any]] = []
+    for path in images:
+        rows += predictions(net, path)
+    if json_path is not None:
+        write_json(json_path, {"model": model, "predictions": rows})
+    if json_path != "-":
+        click.echo(render(rows))
+
+
+def predictions(net: nn.Network, path: str) -> list[dict[str, Any]]:
+    """One dictionary a sample of the file: file, index, and label with probability, or values."""
+    x = read_samples(path, net.inputs, net.image_shape)
+    if net.classes is None and net.loss != "softmax_cross_entropy":
+        values = np.asarray(net.predict_proba(x) if net.loss == "binary_cross_entropy" else net.predict(x))
+        values = values.reshape(len(x), -1)
+        return [{"file": path, "index": index, "values": row.tolist()} for index, row in enumerate(values)]
+    probabilities = np.asarray(net.predict_proba(x))
+    names = net.classes or [str(index) for index in range(probabilities.shape[1])]
+    best = probabilities.argmax(axis=1)
+    return [
+        {
+            "file": path,
+            "index": index,
+            "label": names[label],
+            "probability": float(probabilities[index, label]),
+        }
+        for index, label in enumerate(best.tolist())
+    ]
+
+
+def render(rows: list[dict[str, Any]]) -> str:
+    """The predictions as a table."""
+    if not rows:
+        return "no samples"
+    if "values" in rows[0]:
+        lines = ["index  values  file"]
+        lines += [
+            f"{row['index']:<6} {' '.join(f'{value:.6g}' for value in row['values'])}  {row['file']}"
+            for row in rows
+        ]
+        return "\n".join(lines)
+    width = max(5, *(len(row["label"]) for row in rows))
+    lines = [f"index  {'label':<{width}}  probability  file"]
+    lines += [
+        f"{row['index']:<6} {row['label']:<{width}}  {row['probability']:<11.4f}  {row['file']}"
+        for row in rows
+    ]
+    return "\n".join(lines)
+
+
+def read_samples(path: str, inputs: int, image_shape: tuple[int, int] | None) -> NDArray[Any]:
+    """Samples [n,inputs] of the file `path`: a picture, a .npy or an IDX file.
+
+    Raises
+    ------
+    ValueError, OSError
+        If the file cannot be read as one of these, or its samples have another number of features.
+    """
+    suffix = Path(path).suffix.lower()
+    if suffix in PICTURES:
+        if image_shape is None:
+            raise ValueError(
+                f"{path}: a picture, but the net was trained on {inputs} features that are no image"
+            )
+        return read_picture(path, image_shape).reshape(1, -1)
+    if suffix == ".npy":
+        try:
+            array = np.load(path, allow_pickle=False)
+        except (ValueError, EOFError) as error:
+            raise ValueError(f"{path}: not a readable .npy file ({error})") from error
+    else:
+        array = data.read_idx(path)
+    return _as_samples(array, path, inputs, image_shape)
+
+
+def read_picture(path: str, image_shape: tuple[int, int]) -> NDArray[np.uint8]:
+    """Grey values [h,w] of the picture `path`, bright on dark as in the data sets of digits."""
+    require(["PIL"])
+    from PIL import Image, UnidentifiedImageError
+
+    height, width = image_shape
+    try:
+        with Image.open(path) as picture:
+            picture.load()
+            paper = Image.new("RGBA", picture.size, "white")
+            paper.alpha_composite(picture.convert("RGBA"))
+            grey = paper.convert("L")
+    except (UnidentifiedImageError, SyntaxError) as error:
+        raise ValueError(f"{path}: not a readable picture ({error})") from error
+    if grey.size != (width, height):
+        grey = grey.resize(
+            (width, height), Image.Resampling.BOX if grey.width > width else Image.Resampling.BICUBIC
+        )
+    pixels = np.asarray(grey)
+    border = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
+    return 255 - pixels if np.median(border) > BRIGHT else pixels
+
+
+def _as_samples(
+    array: NDArray[Any], path: str, inputs: int, image_shape: tuple[int, int] | None
+) -> NDArray[Any]:
+    """`array` as [n,inputs]: it is [n,inputs], [n,h,w], or one sample [inputs] or [h,w]."""
+    wanted = f"{inputs} features" + (f" ({image_shape[0]}x{image_shape[1]} images)" if image_shape else "")
+    if array.shape in ((inputs,), image_shape):
+        array = array.reshape(1, inputs)
+    elif array.ndim == 3 and array.shape[1:] == image_shape:
+        array = array.reshape(len(array), inputs)
+    elif array.ndim != 2 or array.shape[1] != inputs:
+        raise ValueError(f"{path}: an array of shape {array.shape}, the net wants samples of {wanted}")
+    if array.dtype.kind not in "buif":
+        raise ValueError(f"{path}: an array of {array.dtype}, numbers are wanted")
+    if array.dtype not in (np.uint8, np.float32, np.float64):
+        array = array.astype(np.float32)
+    if not np.isfinite(array).all():
+        raise ValueError(f"{path}: NaN or inf in sample {int(np.argmin(np.isfinite(array).all(axis=1)))}")
+    return array
