@@ -120,7 +120,7 @@ def confusion(
         _matrix(figure.subplots(), true, guess, classes)
         return figure
     figure = Figure(figsize=(14, 6.5), layout="constrained")
-    left, right = figure.subfigures(1, 2, width_ratios=(6, 7))
+    left, right = figure.subfigures(1, 2, squeeze=False, width_ratios=(6, 7))[0]
     _matrix(left.subplots(), true, guess, classes)
     _gallery(right, np.asarray(images), image_shape, true, guess, classes, worst)
     return figure
@@ -181,6 +181,8 @@ def _series(epochs: Sequence[Mapping[str, Any]], key: str) -> NDArray[np.float64
 
 
 def _curves(axes: Axes, epochs: Sequence[Mapping[str, Any]], what: str, unit: float) -> None:
+    from matplotlib.ticker import MaxNLocator
+
     numbers = np.arange(1, len(epochs) + 1)
     # One epoch is a point, which a line alone would not show.
     marker = "o" if len(epochs) <= 30 else ""
@@ -191,7 +193,7 @@ def _curves(axes: Axes, epochs: Sequence[Mapping[str, Any]], what: str, unit: fl
             text = f"{part} {last:.2f} %" if what == "error" else f"{part} {last:.3g}"
             axes.plot(numbers, values, color=color, marker=marker, markersize=3, label=text)
     axes.set_xlabel("epoch")
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(alpha=0.3)
     axes.legend()
 
@@ -209,7 +211,7 @@ def _matrix(axes: Axes, true: NDArray[Any], guess: NDArray[Any], classes: Sequen
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     # The diagonal would drown the errors, so colour shows the share of errors and the diagonal stays white.
     errors = share * (1 - np.eye(len(classes)))
-    axes.imshow(errors, cmap="Reds", vmin=0, vmax=max(errors.max(), 0.01))
+    axes.imshow(np.ma.masked_equal(errors, 0), cmap="Reds", vmin=0, vmax=max(errors.max(), 0.01))
     if len(classes) <= MOST_NUMBERED_CLASSES:
         for row, column in np.ndindex(counts.shape):
             if counts[row, column]:

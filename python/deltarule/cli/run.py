@@ -142,7 +142,8 @@ class Job:
             f"{data_set.name}: {parts} of {self.net.inputs} inputs, {goal}\n"
             f"{sizes} {settings.activation}, {self._parameter_count()} parameters, {settings.loss}, "
             f"{settings.optimizer} {settings.lr:g} {settings.schedule}, {settings.epochs} epochs, "
-            f"minibatches of {settings.batch_size}; {settings.device} {_core.isa()}, {_core.num_threads()} threads"
+            f"minibatches of {settings.batch_size}; "
+            f"{settings.device} {_core.isa()}, {_core.num_threads()} threads"
         )
 
     def summary(self, report: dict[str, Any]) -> str:
@@ -194,8 +195,8 @@ def plan(settings: Settings, folder: Path, data_dir: str | None = None) -> Job:
         If data, options or device are not usable; nothing has been written by then.
     """
     label: str | int | None = settings.label
-    if label is not None and label.removeprefix("-").isdecimal():
-        label = int(label)
+    if settings.label is not None and settings.label.isdecimal():
+        label = int(settings.label)
     try:
         dataset = data.load(
             settings.data,

@@ -16,13 +16,7 @@ from ..data import Dataset
 from .files import write_json
 
 FILE_NAME = "settings.json"
-OPTIMIZERS = {
-    "sgd": nn.SGD,
-    "momentum": nn.Momentum,
-    "nesterov": nn.Nesterov,
-    "adam": nn.Adam,
-    "adamw": nn.AdamW,
-}
+OPTIMIZERS = {optimizer.kind: optimizer for optimizer in nn.optimizers.OPTIMIZERS}
 LEARNING_RATES = {"sgd": 0.1, "momentum": 0.02, "nesterov": 0.02, "adam": 2e-3, "adamw": 2e-3}
 SCHEDULES = (
     "constant",
@@ -144,7 +138,7 @@ def parse_hidden(text: str) -> tuple[int, ...]:
     return tuple(int(size) for size in sizes)
 
 
-def parse_schedule(text: str, epochs: int) -> Any:
+def parse_schedule(text: str, epochs: float) -> Any:
     """Turn "cosine", "step:10:0.5", "warmup:2:cosine" into a schedule of `nn`.
 
     Raises
@@ -157,12 +151,13 @@ def parse_schedule(text: str, epochs: int) -> Any:
         if name == "warmup":
             warmup = float(arguments[0]) if arguments else 1.0
             rest = ":".join(arguments[1:]) or "constant"
-            return nn.Warmup(warmup, parse_schedule(rest, epochs))
+            # What follows has the epochs that are left, so that a cosine still ends with the training.
+            return nn.Warmup(warmup, parse_schedule(rest, max(epochs - warmup, 1.0)))
         numbers = [float(argument) for argument in arguments]
         if name == "constant" and not numbers:
             return nn.Constant()
         if name == "step" and len(numbers) in (0, 2):
-            return nn.Step(*(numbers or (max(1, epochs // 3), 0.3)))
+            return nn.Step(*(numbers or (epochs / 3, 0.3)))
         if name == "exponential" and len(numbers) <= 1:
             return nn.Exponential(*(numbers or (0.95,)))
         if name == "cosine" and len(numbers) <= 1:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ def _hidden(ctx: click.Context, parameter: click.Parameter, value: str) -> tuple
 
 @click.command()
 @click.option("--data", default="digits", show_default=True, metavar="SOURCE",
-              help="digits, mnist, fashion-mnist, a folder of IDX files, a .npz with x, y, a .csv.")  # fmt: skip
+              help="digits, mnist, fashion-mnist, a folder of IDX files, a .npz, a .csv.")  # fmt: skip
 @click.option("--data-dir", metavar="DIR", help="Folder that holds the files of mnist or fashion-mnist.")
 @click.option("--label", metavar="COLUMN", help="Label column of a .csv, name or number.")
 @click.option(
@@ -71,7 +72,7 @@ def _hidden(ctx: click.Context, parameter: click.Parameter, value: str) -> tuple
 @click.option("--resume", metavar="RUN", help="Go on with an interrupted run (its folder or checkpoint).")
 @click.option("--quiet", is_flag=True, help="Print errors only.")
 @click.pass_context
-def train(ctx: click.Context, **options: Any) -> int:
+def train(ctx: click.Context, /, **options: Any) -> int:
     """Train a deep net and write model, figures and numbers to runs/NAME/.
 
     \b
@@ -128,7 +129,7 @@ def _resumed_job(ctx: click.Context, options: dict[str, Any]) -> run.Job:
     return job
 
 
-def _carry_out(job: run.Job, options: dict[str, Any], say: Any) -> int:
+def _carry_out(job: run.Job, options: dict[str, Any], say: Callable[[str], None]) -> int:
     """Train, then write and print the results; the exit code."""
     from . import INTERRUPTED, USER_MISTAKE
 
