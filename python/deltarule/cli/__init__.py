@@ -42,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail("deltarule", "interrupted", INTERRUPTED)
     except click.UsageError as error:
         command = error.ctx.command_path if error.ctx else "deltarule"
-        return _fail(command, error.format_message())
+        return _fail(command, error.format_message() + _choices(error))
     except click.ClickException as error:
         return _fail("deltarule", error.format_message(), error.exit_code)
     except BrokenPipeError:
@@ -53,6 +53,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail("deltarule", _describe(error))
     except (ValueError, DeviceError) as error:
         return _fail("deltarule", str(error))
+
+
+def _choices(error: Exception) -> str:
+    """The commands there are, for an error about one that is not; of options click lists the choices."""
+    from .group import group
+
+    return f" Choices: {', '.join(group.commands)}." if "No such command" in str(error) else ""
 
 
 def _describe(error: OSError) -> str:

@@ -22,7 +22,7 @@ OPTIONAL_PACKAGES = {
 }
 
 
-@click.command()
+@click.command(short_help="Print devices, instruction sets, packages.")
 @click.option("--json", "json_path", metavar="FILE", help="Write the facts to FILE as JSON ('-': stdout).")
 def info(json_path: str | None) -> None:
     """Print version, devices, instruction sets, threads, caches and optional packages."""

@@ -11,12 +11,13 @@ from numpy.typing import NDArray
 
 from .. import data, nn
 from .files import check_writable, require, write_json
+from .report import class_probabilities
 
 PICTURES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp"}
 BRIGHT = 127
 
 
-@click.command()
+@click.command(short_help="Print labels of images.")
 @click.argument("model")
 @click.argument("images", nargs=-1, required=True)
 @click.option(
@@ -49,11 +50,10 @@ def predict(model: str, images: tuple[str, ...], json_path: str | None, device: 
 def predictions(net: nn.Network, path: str) -> list[dict[str, Any]]:
     """One dictionary a sample of the file: file, index, and label with probability, or values."""
     x = read_samples(path, net.inputs, net.image_shape)
-    if net.classes is None and net.loss != "softmax_cross_entropy":
-        values = np.asarray(net.predict_proba(x) if net.loss == "binary_cross_entropy" else net.predict(x))
-        values = values.reshape(len(x), -1)
+    if net.task != "classification":
+        values = net.predict_proba(x) if net.task == "multi_label" else net.predict(x)
         return [{"file": path, "index": index, "values": row.tolist()} for index, row in enumerate(values)]
-    probabilities = np.asarray(net.predict_proba(x))
+    probabilities = class_probabilities(net, x)
     names = net.classes or [str(index) for index in range(probabilities.shape[1])]
     best = probabilities.argmax(axis=1)
     return [
@@ -106,7 +106,7 @@ def read_samples(path: str, inputs: int, image_shape: tuple[int, int] | None) ->
         try:
             array = np.load(path, allow_pickle=False)
         except (ValueError, EOFError) as error:
-            raise ValueError(f"{path}: not a readable .npy file ({error})") from error
+            raise ValueError(f"{path}: not a whole .npy file of numbers") from error
     else:
         array = data.read_idx(path)
     return _as_samples(array, path, inputs, image_shape)

@@ -49,18 +49,32 @@ def measure(net: nn.Network, samples: Samples, task: Task, classes: Sequence[str
         values = np.asarray(net.predict(samples.x)).reshape(samples.y.shape)
         root_mean_square = np.sqrt(np.mean((values - samples.y) ** 2, axis=0))
         return Measured(unexplained(samples.y, values), "rmse", root_mean_square.tolist(), values)
-    probabilities = np.asarray(net.predict_proba(samples.x))
     if task is Task.LABELS:
+        probabilities = net.predict_proba(samples.x)
         wrong = (probabilities > 0.5) != (samples.y > 0.5)
         return Measured(
             float(wrong.any(axis=1).mean()), "per_target_errors", wrong.mean(axis=0).tolist(), probabilities
         )
+    probabilities = class_probabilities(net, samples.x)
     wrong = probabilities.argmax(axis=1) != samples.y
     details = {}
     for index, name in enumerate(classes or ()):
         members = samples.y == index
         details[str(name)] = float(wrong[members].mean()) if members.any() else None
     return Measured(float(wrong.mean()), "per_class_errors", details, probabilities)
+
+
+def class_probabilities(net: nn.Network, x: NDArray[Any]) -> NDArray[Any]:
+    """Probability of each class, x[n,d] -> [n,k].
+
+    The outputs of a net with the squared error, trained towards 0 and 1, estimate the probabilities; they are
+    cut to that range.
+    """
+    if net.loss == "squared_error":
+        outputs = np.clip(net.forward(x), 0, 1)
+        return np.hstack([1 - outputs, outputs]) if outputs.shape[1] == 1 else outputs
+    probabilities: NDArray[Any] = net.predict_proba(x)
+    return probabilities
 
 
 def unexplained(targets: NDArray[Any], values: NDArray[Any]) -> float:

@@ -63,15 +63,18 @@ class Job:
     target_scale: TargetScale | None
 
     def clear_folder(self) -> None:
-        """Take away what an earlier run left: its checkpoint and numbers are not those of this one."""
-        for name in (MODEL, CHECKPOINT, HISTORY, REPORT, LEARNING_CURVE, CONFUSION, PREDICTIONS):
+        """Take away what would make an earlier run in this folder look like this one.
+
+        Its model and figures stay until this one's replace them.
+        """
+        for name in (CHECKPOINT, REPORT):
             (self.folder / name).unlink(missing_ok=True)
 
     def train(self, progress: bool, resume: bool) -> nn.History:
         """Train, with a checkpoint after every epoch; `resume` goes on from the last one."""
         settings = self.settings
         callbacks: list[nn.Callback] = [nn.Checkpoint(self.folder / CHECKPOINT)]
-        if settings.early_stopping is not None:
+        if settings.early_stopping:
             monitor = "validation_loss" if self.task is Task.VALUES else "validation_error"
             callbacks.append(nn.EarlyStopping(monitor=monitor, patience=settings.early_stopping))
         validation = None
@@ -133,7 +136,7 @@ class Job:
         """Data and net, in two lines."""
         settings, data_set = self.settings, self.dataset
         validation = 0 if self.validation is None else len(self.validation)
-        goal = f"{len(data_set.classes)} classes" if data_set.classes else f"{self.task.value}"
+        goal = f"{self.net.outputs} {self.task.value}"
         sizes = "-".join(map(str, (self.net.inputs, *settings.hidden, self.net.outputs)))
         parts = (
             f"{len(self.training)} training, {validation} validation and {len(data_set.test)} test samples"
@@ -148,7 +151,11 @@ class Job:
 
     def summary(self, report: dict[str, Any]) -> str:
         """The numbers of `finish` as text."""
-        unit = "of the variance" if self.task is Task.VALUES else f"of {len(self.dataset.test)} samples"
+        unit = (
+            "of the variance unexplained"
+            if self.task is Task.VALUES
+            else f"of {len(self.dataset.test)} samples"
+        )
         validation = report["validation_error"]
         lines = [f"test error        {report['test_error']:8.2%} {unit}"]
         if validation is not None:

@@ -27,6 +27,7 @@ SCHEDULES = (
 )
 BATCH_SIZE = 64
 DROPOUT = 0.2
+PATIENCE = 10
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ class Settings:
         ValueError
             If options do not fit each other or the data.
         """
-        if self.early_stopping is not None and self.validation == 0:
+        if self.early_stopping and self.validation == 0:
             raise ValueError("--early-stopping watches the validation part: give --validation above 0")
         if self.batch_size is not None and self.batch_size > samples:
             raise ValueError(f"--batch-size {self.batch_size} is more than the {samples} training samples")
@@ -79,9 +80,20 @@ class Settings:
             loss=self.loss or _loss_for(dataset),
             lr=LEARNING_RATES[self.optimizer] if self.lr is None else self.lr,
             dropout=self.dropout if self.dropout is not None else DROPOUT * labelled,
+            early_stopping=self._patience(labelled),
             batch_size=self.batch_size or min(BATCH_SIZE, samples),
             data_sha256=digest(dataset),
         )
+
+    def _patience(self, labelled: bool) -> int:
+        """Epochs of early stopping, 0 for none.
+
+        Small tables of real targets are overfitted within the default epochs; the weights of the best epoch
+        are wanted there. Labelled images gain more from training to the end of the schedule.
+        """
+        if self.early_stopping is not None:
+            return self.early_stopping
+        return PATIENCE if not labelled and self.validation > 0 else 0
 
     def make_optimizer(self) -> Any:
         """The optimiser of `nn` with this learning rate and weight decay."""

@@ -14,7 +14,7 @@ from click.core import ParameterSource
 from .. import _core, nn
 from . import run
 from .files import check_writable, choose_folder, prepare_folder, require, write_json
-from .settings import LEARNING_RATES, OPTIMIZERS, SCHEDULES, Settings, parse_hidden, parse_schedule
+from .settings import LEARNING_RATES, OPTIMIZERS, PATIENCE, SCHEDULES, Settings, parse_hidden, parse_schedule
 
 # With --resume everything else comes from the run itself.
 GIVEN_WITH_RESUME = {"resume", "threads", "json_path", "quiet", "data_dir"}
@@ -27,7 +27,7 @@ def _hidden(ctx: click.Context, parameter: click.Parameter, value: str) -> tuple
         raise click.BadParameter(str(error)) from error
 
 
-@click.command()
+@click.command(short_help="Train a deep net; write model and figures.")
 @click.option("--data", default="digits", show_default=True, metavar="SOURCE",
               help="digits, mnist, fashion-mnist, a folder of IDX files, a .npz, a .csv.")  # fmt: skip
 @click.option("--data-dir", metavar="DIR", help="Folder that holds the files of mnist or fashion-mnist.")
@@ -56,9 +56,9 @@ def _hidden(ctx: click.Context, parameter: click.Parameter, value: str) -> tuple
               help="[default: 0.01 for adamw, else 0]")  # fmt: skip
 @click.option("--validation", default=0.1, show_default=True, type=click.FloatRange(0, 1, max_open=True),
               metavar="PART", help="Part of the training samples kept for validation.")  # fmt: skip
-@click.option("--early-stopping", is_flag=False, flag_value=10, type=click.IntRange(min=1),
-              metavar="[EPOCHS]", help="Stop after so many epochs (10) without progress in validation; "
-              "keep the best weights.")  # fmt: skip
+@click.option("--early-stopping", is_flag=False, flag_value=PATIENCE, type=click.IntRange(min=0),
+              metavar="[EPOCHS]", help="Stop after so many epochs without progress in validation and "
+              "take the best weights; 0: never. [default: 10 for real targets, else 0]")  # fmt: skip
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0))
 @click.option("--device", default="cpu", show_default=True, metavar="NAME",
               help=f"Of this machine: {', '.join(_core.devices())}.")  # fmt: skip
