@@ -1,6 +1,7 @@
 """What several test files share."""
 
 import os
+import re
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -47,3 +48,31 @@ def threads():
     before = _core.num_threads()
     yield _core.set_num_threads
     _core.set_num_threads(before)
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch, capfd):
+    """Run the command line in an empty folder: (exit code, stdout, stderr)."""
+    from deltarule.cli import main
+
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments):
+        code = main([str(argument) for argument in arguments])
+        captured = capfd.readouterr()
+        return code, captured.out, captured.err
+
+    return call
+
+
+@pytest.fixture
+def mistake(run):
+    """Run the command line and expect exit code 2 and one line on stderr that matches."""
+
+    def call(match, *arguments):
+        code, _, error = run(*arguments)
+        assert code == 2, error
+        assert error.count("\n") == 1, error
+        assert re.search(match, error), error
+
+    return call

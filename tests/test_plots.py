@@ -5,7 +5,6 @@ import sys
 
 import numpy as np
 import pytest
-
 from deltarule import plots
 
 EPOCHS = [
@@ -16,7 +15,6 @@ EPOCHS = [
 
 def texts(axes):
     return [text.get_text() for text in axes.texts]
-
 
 
 def test_learning_curve_draws_loss_and_error_of_both_parts():
@@ -81,10 +79,8 @@ def test_confusion_shows_counts_and_the_worst_images_with_two_guesses():
     worst = plots.worst_classified(labels, probabilities, 1)[0]
     first, second = np.argsort(-probabilities[worst])[:2]
     names = ["cat", "dog", "eel"]
-    assert gallery[0].get_title() == (
-        f"true {names[labels[worst]]}\n"
-        f"{names[first]} {probabilities[worst, first]:.0%}, {names[second]} {probabilities[worst, second]:.0%}"
-    )
+    guesses = [f"{names[k]} {probabilities[worst, k]:.0%}" for k in (first, second)]
+    assert gallery[0].get_title() == f"true {names[labels[worst]]}\n{', '.join(guesses)}"
     assert gallery[0].images[0].get_array().tolist() == images[worst].reshape(4, 5).tolist()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 import sys
 from collections.abc import Callable
@@ -18,6 +19,17 @@ from .settings import LEARNING_RATES, OPTIMIZERS, PATIENCE, SCHEDULES, Settings,
 
 # With --resume everything else comes from the run itself.
 GIVEN_WITH_RESUME = {"resume", "threads", "json_path", "quiet", "data_dir"}
+
+
+class FiniteRange(click.FloatRange):
+    """A range without NaN, which no comparison keeps out, and without infinity."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Turn the text of an option into a number."""
+        number = float(super().convert(value, param, ctx))
+        if not math.isfinite(number):
+            self.fail(f"{number} is not a finite number", param, ctx)
+        return number
 
 
 def _hidden(ctx: click.Context, parameter: click.Parameter, value: str) -> tuple[int, ...]:
@@ -42,19 +54,19 @@ def _hidden(ctx: click.Context, parameter: click.Parameter, value: str) -> tuple
 @click.option("--loss", type=click.Choice(_core.losses()), metavar="NAME",
               help=f"One of {', '.join(_core.losses())}. [default: chosen from the data]")  # fmt: skip
 @click.option("--optimizer", default="adam", show_default=True, type=click.Choice(list(OPTIMIZERS)))
-@click.option("--lr", type=click.FloatRange(min=0, min_open=True), metavar="RATE",
+@click.option("--lr", type=FiniteRange(min=0, min_open=True), metavar="RATE",
               help="Learning rate. [default: "
               + ", ".join(f"{name} {rate:g}" for name, rate in LEARNING_RATES.items()) + "]")  # fmt: skip
 @click.option("--schedule", default="cosine", show_default=True, metavar="NAME",
               help=f"Of the learning rate over the epochs: {', '.join(SCHEDULES)}.")  # fmt: skip
 @click.option("--epochs", default=30, show_default=True, type=click.IntRange(min=1))
 @click.option("--batch-size", type=click.IntRange(min=1), help="Samples a step. [default: 64]")
-@click.option("--dropout", type=click.FloatRange(0, 1, max_open=True),
+@click.option("--dropout", type=FiniteRange(0, 1, max_open=True),
               metavar="RATE", help="Part of the hidden units left out at each step. "
               "[default: 0.2 for classes, else 0]")  # fmt: skip
-@click.option("--weight-decay", type=click.FloatRange(min=0), metavar="FACTOR",
+@click.option("--weight-decay", type=FiniteRange(min=0), metavar="FACTOR",
               help="[default: 0.01 for adamw, else 0]")  # fmt: skip
-@click.option("--validation", default=0.1, show_default=True, type=click.FloatRange(0, 1, max_open=True),
+@click.option("--validation", default=0.1, show_default=True, type=FiniteRange(0, 1, max_open=True),
               metavar="PART", help="Part of the training samples kept for validation.")  # fmt: skip
 @click.option("--early-stopping", is_flag=False, flag_value=PATIENCE, type=click.IntRange(min=0),
               metavar="[EPOCHS]", help="Stop after so many epochs without progress in validation and "
