@@ -34,7 +34,7 @@ def test_a_model_comes_back_whole(tmp_path):
         seed=9,
     )
     net.standardize(np.arange(5), np.full(5, 0.5))
-    net.classes, net.image_shape = ["null", "eins", "zwei"], (1, 5)
+    net.classes, net.image_shape, net.pixel_max = ["null", "eins", "zwei"], (1, 5), 16.0
     net.fit(X, LABELS, nn.Adam(), epochs=2, batch_size=30)
     net.save(path)
     again = nn.Network.load(path)
@@ -50,6 +50,7 @@ def test_a_model_comes_back_whole(tmp_path):
         "task",
         "classes",
         "image_shape",
+        "pixel_max",
     ):
         assert getattr(again, name) == getattr(net, name), name
     assert again.predict_proba(X).tobytes() == net.predict_proba(X).tobytes()

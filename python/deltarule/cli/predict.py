@@ -49,7 +49,7 @@ def predict(model: str, images: tuple[str, ...], json_path: str | None, device: 
 
 def predictions(net: nn.Network, path: str) -> list[dict[str, Any]]:
     """One dictionary a sample of the file: file, index, and label with probability, or values."""
-    x = read_samples(path, net.inputs, net.image_shape)
+    x = read_samples(path, net)
     if net.task != "classification":
         values = net.predict_proba(x) if net.task == "multi_label" else net.predict(x)
         return [{"file": path, "index": index, "values": row.tolist()} for index, row in enumerate(values)]
@@ -87,8 +87,8 @@ def render(rows: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def read_samples(path: str, inputs: int, image_shape: tuple[int, int] | None) -> NDArray[Any]:
-    """Samples [n,inputs] of the file `path`: a picture, a .npy or an IDX file.
+def read_samples(path: str, net: nn.Network) -> NDArray[Any]:
+    """Samples [n,inputs] for `net` from the file `path`: a picture, a .npy or an IDX file.
 
     Raises
     ------
@@ -97,11 +97,13 @@ def read_samples(path: str, inputs: int, image_shape: tuple[int, int] | None) ->
     """
     suffix = Path(path).suffix.lower()
     if suffix in PICTURES:
-        if image_shape is None:
+        if net.image_shape is None:
             raise ValueError(
-                f"{path}: a picture, but the net was trained on {inputs} features that are no image"
+                f"{path}: a picture, but the net was trained on {net.inputs} features that are no image"
             )
-        return read_picture(path, image_shape).reshape(1, -1)
+        pixels = read_picture(path, net.image_shape).reshape(1, -1).astype(np.float32)
+        # White is 255 in a picture, and what it was in the training images for the net.
+        return pixels * np.float32((net.pixel_max or 255) / 255)
     if suffix == ".npy":
         try:
             array = np.load(path, allow_pickle=False)
@@ -109,7 +111,7 @@ def read_samples(path: str, inputs: int, image_shape: tuple[int, int] | None) ->
             raise ValueError(f"{path}: not a whole .npy file of numbers") from error
     else:
         array = data.read_idx(path)
-    return _as_samples(array, path, inputs, image_shape)
+    return _as_samples(array, path, net.inputs, net.image_shape)
 
 
 def read_picture(path: str, image_shape: tuple[int, int]) -> NDArray[np.uint8]:

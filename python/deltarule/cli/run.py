@@ -85,7 +85,7 @@ class Job:
             self._targets(self.training),
             optimizer=settings.make_optimizer(),
             epochs=settings.epochs,
-            batch_size=settings.batch_size,
+            batch_size=settings.batch_size or BATCH_SIZE,
             validation=validation,
             schedule=parse_schedule(settings.schedule, settings.epochs),
             callbacks=callbacks,
@@ -226,5 +226,6 @@ def plan(settings: Settings, folder: Path, data_dir: str | None = None) -> Job:
     net.standardize(standardizer.shift, standardizer.scale)
     net.classes = None if dataset.classes is None else list(dataset.classes)
     net.image_shape = dataset.image_shape
+    net.pixel_max = float(dataset.train.x.max()) if dataset.image_shape is not None else None
     scale = TargetScale.fit(training.y) if task is Task.VALUES else None
     return Job(settings, folder, dataset, training, validation, net, task, scale)

@@ -53,6 +53,7 @@ def save(path: PathLike, net: Network) -> None:
         "task": net.task,
         "classes": None if net.classes is None else [str(name) for name in net.classes],
         "image_shape": None if net.image_shape is None else [int(size) for size in net.image_shape],
+        "pixel_max": None if net.pixel_max is None else float(net.pixel_max),
     }
     files.write(path, files.MODEL, {**named(net, net.parameters), **standardization(net)}, header)
 
@@ -74,6 +75,7 @@ def load(path: PathLike, device: str, network: type[Network]) -> Network:
         net.task = header["task"]
         net.classes = header["classes"]
         net.image_shape = None if header["image_shape"] is None else tuple(header["image_shape"])
+        net.pixel_max = header["pixel_max"]
     except KeyError as error:
         raise ValueError(f"{path} is damaged: its header lacks {error}") from error
     except (ValueError, TypeError) as error:

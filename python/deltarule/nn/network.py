@@ -65,9 +65,11 @@ class Network:
         What the targets mean: "classification", "multi_label" or "regression". Follows from the loss and from
         what was trained: with integer labels [N] it is classification, whatever the loss.
     classes : list of str, or None
-        Names of the classes, and...
+        Names of the classes,...
     image_shape : (height, width), or None
-        ...shape of a sample; both are only kept and saved with the model.
+        ...shape of a sample and...
+    pixel_max : float or None
+        ...value of a white pixel, where samples are images; all three are only kept and saved with the model.
     history : History or None
         Of the last `fit`, also where Ctrl-C ended it.
 
@@ -123,6 +125,7 @@ class Network:
         self.task = _task(loss, self.outputs)
         self.classes: list[str] | None = None
         self.image_shape: tuple[int, int] | None = None
+        self.pixel_max: float | None = None
         self.history: History | None = None
         self._shift: npt.NDArray[Any] | None = None
         self._scale: npt.NDArray[Any] | None = None
