@@ -73,6 +73,7 @@ class Job:
     def train(self, progress: bool, resume: bool) -> nn.History:
         """Train, with a checkpoint after every epoch; `resume` goes on from the last one."""
         settings = self.settings
+        assert settings.batch_size is not None  # `plan` has completed them
         callbacks: list[nn.Callback] = [nn.Checkpoint(self.folder / CHECKPOINT)]
         if settings.early_stopping:
             monitor = "validation_loss" if self.task is Task.VALUES else "validation_error"
@@ -85,7 +86,7 @@ class Job:
             self._targets(self.training),
             optimizer=settings.make_optimizer(),
             epochs=settings.epochs,
-            batch_size=settings.batch_size or BATCH_SIZE,
+            batch_size=settings.batch_size,
             validation=validation,
             schedule=parse_schedule(settings.schedule, settings.epochs),
             callbacks=callbacks,
