@@ -1,15 +1,21 @@
 """The command line on real training: what it writes and prints, and one line for every mistake."""
 
+import contextlib
+import fcntl
 import json
 import os
+import pty
 import re
 import signal
+import struct
 import subprocess
 import sys
+import termios
 import time
 
 import numpy as np
 import pytest
+import safetensors.numpy
 from deltarule import data, nn
 from deltarule.cli.settings import LEARNING_RATES, OPTIMIZERS, parse_hidden, parse_schedule
 
@@ -33,6 +39,13 @@ def command(*arguments, cwd, **environment):
         [sys.executable, "-m", "deltarule", *map(str, arguments)],
         cwd=cwd, env={**os.environ, **environment}, capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
+
+
+def bits(folder):
+    """The weights of a run; the file around them may order its header in several ways."""
+    tensors = safetensors.numpy.load_file(folder / "model.safetensors")
+    assert len(tensors) > 4
+    return {name: tensor.tobytes() for name, tensor in tensors.items()}
 
 
 def table(path, rows=300, targets=None):
@@ -80,17 +93,21 @@ def test_train_numbers_agree_with_the_model(digits_run):
 
 
 def test_train_prints_progress_on_a_terminal(tmp_path):
-    pty = pytest.importorskip("pty")
-    main_end, terminal = pty.openpty()
-    subprocess.run(
-        [sys.executable, "-m", "deltarule", "train", *SHORT], cwd=tmp_path, stderr=terminal, check=True
-    )
+    ours, terminal = pty.openpty()
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 150, 0, 0))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "deltarule", "train", "--epochs", "60"],
+        cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=terminal,
+    )  # fmt: skip
     os.close(terminal)
-    drawn = os.read(main_end, 65536).decode()
-    os.close(main_end)
-    assert "loss" in drawn
-    assert "validation" in drawn
-    assert "samples/s" in drawn
+    drawn = b""
+    with contextlib.suppress(OSError):  # which says that the process has closed its end
+        while chunk := os.read(ours, 4096):
+            drawn += chunk
+    os.close(ours)
+    assert process.wait(60) == 0
+    for number in (b"loss=", b"validation error=", b"samples/s"):
+        assert number in drawn
 
 
 def test_train_quiet_prints_nothing(run, tmp_path):
@@ -129,14 +146,13 @@ def test_threads_do_not_change_the_bits(run, tmp_path):
     for threads in (1, 2, 3):
         code, _, error = run("train", *SHORT, "--dropout", 0.3, "--threads", threads, "--out", threads)
         assert code == 0, error
-    models = {(tmp_path / f"runs/{threads}/model.safetensors").read_bytes() for threads in (1, 2, 3)}
-    assert len(models) == 1
+    assert bits(tmp_path / "runs/1") == bits(tmp_path / "runs/2") == bits(tmp_path / "runs/3")
 
 
 def test_interrupted_and_resumed_run_has_the_bits_of_an_uninterrupted_one(run, tmp_path):
-    long = ("train", "--epochs", 400, "--hidden", "64", "--early-stopping", 400, "--dropout", 0.2)
+    long = ("--epochs", 150, "--hidden", "64", "--early-stopping", 150, "--dropout", 0.2)
     process = subprocess.Popen(
-        [sys.executable, "-m", "deltarule", *map(str, long), "--out", "broken", "--quiet"],
+        [sys.executable, "-m", "deltarule", "train", *map(str, long), "--out", "broken", "--quiet"],
         cwd=tmp_path, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     folder = tmp_path / "runs/broken"
@@ -154,7 +170,7 @@ def test_interrupted_and_resumed_run_has_the_bits_of_an_uninterrupted_one(run, t
     assert run("train", "--resume", "runs/broken", "--quiet", "--threads", 1) == (0, "", "")
     assert run("train", *long, "--out", "whole", "--quiet", "--threads", 2) == (0, "", "")
     whole = tmp_path / "runs/whole"
-    assert (folder / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
+    assert bits(folder) == bits(whole)
     histories = [json.loads((f / "history.json").read_text())["epochs"] for f in (folder, whole)]
     assert len(histories[0]) == len(histories[1]) > 1
     for key in ("train_loss", "validation_loss", "validation_error"):
@@ -165,7 +181,7 @@ def test_resume_of_what_cannot_go_on(run, mistake, tmp_path):
     mistake(r"no settings.json there", "train", "--resume", "nothing")
     run("train", *SHORT, "--out", "a")
     mistake("the run is finished", "train", "--resume", "runs/a")
-    mistake(r"leave out --epochs, --lr", "train", "--resume", "runs/a", "--lr", 1, "--epochs", 3)
+    mistake(r"leave out --lr, --epochs", "train", "--resume", "runs/a", "--lr", 1, "--epochs", 3)
     (tmp_path / "runs/a/report.json").unlink()
     (tmp_path / "runs/a/checkpoint.safetensors").unlink()
     mistake("no checkpoint.safetensors there", "train", "--resume", "runs/a")
@@ -216,7 +232,7 @@ def test_train_on_yes_no_targets(run, tmp_path):
 
 @pytest.mark.parametrize("loss", ["squared_error", "binary_cross_entropy", "softmax_cross_entropy"])
 def test_train_learns_classes_with_every_loss(run, tmp_path, loss):
-    code, _, error = run("train", "--epochs", 8, "--loss", loss, "--json", "n.json", "--out", "a")
+    code, _, error = run("train", "--epochs", 15, "--loss", loss, "--json", "n.json", "--out", "a")
     assert code == 0, error
     assert json.loads((tmp_path / "n.json").read_text())["test_error"] < 0.06
     assert (tmp_path / "runs/a/confusion.png").is_file()

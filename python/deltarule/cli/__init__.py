@@ -28,8 +28,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         from .. import DeviceError
         from .group import group
-    except ImportError as error:
-        # A DELTARULE_ISA that is unknown or unsupported stops the extension while it loads.
+    except (ImportError, ValueError) as error:
+        # The first question to the extension tells of a DELTARULE_ISA that is unknown or unsupported.
         return _fail("deltarule", str(error.__cause__ or error))
 
     try:

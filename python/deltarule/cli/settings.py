@@ -79,11 +79,17 @@ class Settings:
             data_dir=None if self.data_dir is None else str(Path(self.data_dir).absolute()),
             loss=self.loss or _loss_for(dataset),
             lr=LEARNING_RATES[self.optimizer] if self.lr is None else self.lr,
-            dropout=self.dropout if self.dropout is not None else DROPOUT * labelled,
+            dropout=self._dropout_rate(labelled),
             early_stopping=self._patience(labelled),
             batch_size=self.batch_size or min(BATCH_SIZE, samples),
             data_sha256=digest(dataset),
         )
+
+    def _dropout_rate(self, labelled: bool) -> float:
+        """0.2 for class labels; its noise on the outputs is more than the squared error bears."""
+        if self.dropout is not None:
+            return self.dropout
+        return DROPOUT if labelled and self.loss != "squared_error" else 0.0
 
     def _patience(self, labelled: bool) -> int:
         """Epochs of early stopping, 0 for none.
@@ -97,11 +103,13 @@ class Settings:
 
     def make_optimizer(self) -> Any:
         """The optimiser of `nn` with this learning rate and weight decay."""
+        assert self.lr is not None  # completed
         options = {} if self.weight_decay is None else {"weight_decay": self.weight_decay}
         return OPTIMIZERS[self.optimizer](self.lr, **options)
 
     def make_network(self, inputs: int, outputs: int) -> nn.Network:
         """The untrained net inputs-hidden-outputs."""
+        assert self.loss is not None and self.dropout is not None  # completed
         return nn.mlp(
             [inputs, *self.hidden, outputs],
             activation=self.activation,

@@ -63,7 +63,7 @@ def _hidden(ctx: click.Context, parameter: click.Parameter, value: str) -> tuple
 @click.option("--batch-size", type=click.IntRange(min=1), help="Samples a step. [default: 64]")
 @click.option("--dropout", type=FiniteRange(0, 1, max_open=True),
               metavar="RATE", help="Part of the hidden units left out at each step. "
-              "[default: 0.2 for classes, else 0]")  # fmt: skip
+              "[default: 0.2 for classes, 0 with the squared error]")  # fmt: skip
 @click.option("--weight-decay", type=FiniteRange(min=0), metavar="FACTOR",
               help="[default: 0.01 for adamw, else 0]")  # fmt: skip
 @click.option("--validation", default=0.1, show_default=True, type=FiniteRange(0, 1, max_open=True),
