@@ -205,6 +205,15 @@ def test_saving_replaces_and_leaves_nothing_behind(saved):
     assert os.listdir(saved.parent) == [saved.name]
 
 
+def test_the_content_is_on_the_disk_before_the_name(saved, monkeypatch):
+    calls = []
+    for name in ("fsync", "replace"):
+        call = getattr(os, name)
+        monkeypatch.setattr(os, name, lambda *a, name=name, call=call: (calls.append(name), call(*a)))
+    nn.mlp([5, 3]).save(saved)
+    assert calls == ["fsync", "replace"]
+
+
 def test_a_link_stays_a_link(saved, tmp_path):
     link = tmp_path / "link"
     link.symlink_to(saved)

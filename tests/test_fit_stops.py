@@ -57,7 +57,7 @@ def test_divergence_keeps_the_last_good_epoch(optimizer):
 
 
 def test_an_update_that_ruins_the_weights_does_not_count_as_a_good_epoch():
-    """With one minibatch an epoch, its loss is finite and its end is not: the next one's first loss says so."""
+    """With one minibatch an epoch, its loss is finite, its end is not: the next one's first loss says so."""
     net = nn.mlp([6, 8, 1], loss="squared_error")
     jump = Raise(epoch=2)
     kept = []

@@ -287,6 +287,16 @@ def test_labels_with_squared_error_are_classification():
         net.predict_proba(X)
 
 
+def test_two_classes_with_one_output_and_squared_error():
+    y = (X[:, 0] > 0).astype(int)
+    net = nn.mlp([5, 1], loss="squared_error")
+    net.fit(X, y, nn.SGD(0.1), epochs=100, batch_size=60)
+    z = net.forward(X)[:, 0]
+    assert ((z > 0) & (z < 0.5)).any()  # where a threshold of 0 would say 1
+    assert (net.predict(X) == (z > 0.5)).all()
+    assert net.score(X, y) == np.mean((z > 0.5) == y) > 0.9
+
+
 def test_perceptron_learns_by_its_rule():
     """w <- w + x (t - y), from 0: threshold units and the squared error (Rosenblatt 1958)."""
     y = (X @ np.array([1, -1, 0.5, 0, 2], np.float32) > 0).astype(float)

@@ -9,6 +9,7 @@ import deltarule.nn.fit as fit_module
 import numpy as np
 import pytest
 from deltarule import nn
+from deltarule.nn import files
 from test_fit import XV, YV, X, Y, new_net, timeless
 from test_fit_stops import Interrupt
 from test_nn import same, weights
@@ -75,6 +76,74 @@ def test_resume_gives_the_bits_of_the_uninterrupted_run(settings, where, tmp_pat
         for net in (whole, resumed)
     ]
     assert slots[0] == slots[1]
+
+
+class RaiseFirst(nn.Callback):
+    """A callback that itself raises, before the others have seen the epoch."""
+
+    def on_epoch_end(self, net, history):
+        if len(history) == 2:
+            raise KeyboardInterrupt
+
+
+class SignalInside:
+    """The engine, with Ctrl-C between a step and its entry in the books."""
+
+    def __init__(self, engine, calls):
+        self.engine, self.calls = engine, calls
+
+    def __getattr__(self, name):
+        return getattr(self.engine, name)
+
+    def train_steps(self, *arguments, **settings):
+        done = self.engine.train_steps(*arguments, **settings)
+        self.calls -= 1
+        if self.calls == 0:
+            signal.raise_signal(signal.SIGINT)
+        return done
+
+
+@pytest.mark.parametrize("kind", ["callback", "between"])
+def test_awkward_interrupts_resume_as_well(kind, tmp_path, monkeypatch):
+    monkeypatch.setattr(fit_module, "CHUNK_SECONDS", 0.0)
+    path = tmp_path / "checkpoint"
+
+    def train(net, **more):
+        first = [RaiseFirst()] if more.pop("broken", False) else []
+        callbacks = [*first, nn.EarlyStopping("validation_loss", patience=2), nn.Checkpoint(path, every=9)]
+        return net.fit(X, Y, nn.Adam(0.05), 6, 20, (XV, YV), callbacks=callbacks, **more)
+
+    whole, part, resumed = new_net(), new_net(), new_net()
+    expected = train(whole)
+    if kind == "between":
+        part.engine = SignalInside(part.engine, calls=14)
+    with pytest.raises(KeyboardInterrupt):
+        train(part, broken=kind == "callback")
+    assert timeless(train(resumed, resume=path)) == timeless(expected)
+    assert same(weights(whole), weights(resumed))
+
+
+def test_divergence_after_a_resume_keeps_the_last_good_epoch(tmp_path, monkeypatch):
+    monkeypatch.setattr(fit_module, "CHUNK_SECONDS", 0.0)
+    path = tmp_path / "checkpoint"
+    net, kept = new_net(), []
+
+    class Keep(nn.Callback):
+        def on_epoch_end(self, net, history):
+            kept.append(weights(net))
+
+    net.engine = SignalInside(net.engine, calls=25)
+    with pytest.raises(KeyboardInterrupt):
+        net.fit(X, Y, nn.SGD(0.1), epochs=9, batch_size=20, callbacks=[nn.Checkpoint(path), Keep()])
+    saved = files.read(path, files.CHECKPOINT)
+    assert (saved[1]["state"]["epoch"], saved[1]["state"]["step"]) == (2, 5)
+    files.write(
+        path, files.CHECKPOINT, {**saved[0], "layer0.weight": np.full((6, 16), np.inf, np.float32)}, saved[1]
+    )
+    resumed = new_net()
+    with pytest.raises(nn.DivergedError, match=r"epoch 3, step 6 .*end of epoch 2;"):
+        resumed.fit(X, Y, nn.SGD(0.1), epochs=9, batch_size=20, resume=path)
+    assert same(weights(resumed), kept[1])
 
 
 def test_resume_of_a_finished_run_goes_on_with_more_epochs(tmp_path):
