@@ -119,12 +119,13 @@ void bind_array(py::module_& m) {
   bind_flags(m);
   m.def("set_numpy_fallback", [](py::object function) { numpy_fallback() = std::move(function); }, py::arg("function"));
 
-  py::class_<Array>(
-      m, "Array", py::buffer_protocol(),
+  py::class_<Array> array(
+      m, "Array", py::buffer_protocol(), py::is_final(),
       "N-dimensional array of float32, float64, int32, int64, uint8 or bool: NumPy's, on a device.\n\n"
       "Made by `asarray` (shares a NumPy array's memory), `array`, `zeros` and so on. Basic indexing gives\n"
-      "views. A result without dimensions is a 0-d Array that behaves like a number.")
-      .def_property_readonly("shape", &Array::shape)
+      "views. A result without dimensions is a 0-d Array that behaves like a number.");
+  array_class = reinterpret_cast<PyTypeObject*>(array.ptr());
+  array.def_property_readonly("shape", &Array::shape)
       .def_property_readonly("strides", &byte_strides)
       .def_property_readonly("dtype", &Array::dtype)
       .def_property_readonly("ndim", &Array::rank)
@@ -144,11 +145,15 @@ void bind_array(py::module_& m) {
       .def("__setitem__", &set_item, py::arg("key"), py::arg("value"))
 
       .def("reshape",
-           [](const Array& x, const py::args& shape) { return reshape(x, shape_of(shape).value_or(Shape{})); })
+           [](const Array& x, const py::args& shape) {
+             const Shape wanted = shape_of(shape).value_or(Shape{});
+             py::gil_scoped_release no_gil;  // it may copy
+             return reshape(x, wanted);
+           })
       .def("transpose", [](const Array& x, const py::args& axes) { return transpose(x, shape_of(axes)); })
       .def("swapaxes", &swapaxes, py::arg("axis1"), py::arg("axis2"))
       .def("squeeze", &squeeze, py::arg("axis") = py::none())
-      .def("ravel", &ravel)
+      .def("ravel", &ravel, NoGil())
       .def(
           "flatten", [](const Array& x) { return ravel(x.astype(x.dtype())); }, NoGil())
       .def(
@@ -168,7 +173,7 @@ void bind_array(py::module_& m) {
       [](const Shape& shape, DType dtype, const std::string& device) {
         return Array::zeros(shape, dtype, find_device(device));
       },
-      py::arg("shape"), py::arg("dtype"), py::arg("device"));
+      py::arg("shape"), py::arg("dtype"), py::arg("device"), NoGil());
   m.def("expand_dims", &expand_dims, py::arg("a"), py::arg("axis"));
   m.def("broadcast_to", &Array::broadcast_to, py::arg("array"), py::arg("shape"));
 }

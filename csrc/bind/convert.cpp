@@ -91,7 +91,7 @@ Array from_numpy(const py::array& array) {
 }
 
 Array from_object(py::handle object) {
-  if (py::isinstance<Array>(object)) return py::cast<const Array&>(object);
+  if (const Array* array = exact_array(object)) return *array;
   if (py::isinstance<py::array>(object)) return from_numpy(py::reinterpret_borrow<py::array>(object));
   return from_numpy(py::array(py::module_::import("numpy").attr("asarray")(object))).read_only();
 }

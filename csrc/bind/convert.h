@@ -32,6 +32,13 @@ Array from_numpy(const py::array& array);
 // be put into a new array first is read-only, so that a function that writes to its argument says so.
 Array from_object(py::handle object);
 
+// The Array in a Python object of exactly that class, else null: one comparison, for the operators' sake.
+inline PyTypeObject* array_class = nullptr;  // set by bind_array
+inline Array* exact_array(py::handle object) {
+  if (Py_TYPE(object.ptr()) != array_class) return nullptr;
+  return reinterpret_cast<py::detail::instance*>(object.ptr())->get_value_and_holder().value_ptr<Array>();
+}
+
 // Shares the memory; `owner` (the Python Array) keeps it alive. Throws TypeError if the device's memory is not the
 // host's.
 py::array to_numpy(const Array& array, py::handle owner);
@@ -48,6 +55,7 @@ namespace pybind11::detail {
 
 template <> struct type_caster<deltarule::Array> : type_caster_base<deltarule::Array> {
   bool load(handle source, bool convert) {
+    if ((value = deltarule::exact_array(source)) != nullptr) return true;
     if (type_caster_base<deltarule::Array>::load(source, false)) return value != nullptr;
     if (!convert || source.is_none()) return false;
     converted_ = deltarule::from_object(source);

@@ -13,6 +13,7 @@
 #include <utility>
 
 #include "bind/convert.h"
+#include "engine/ops.h"
 
 namespace deltarule {
 namespace {
@@ -76,7 +77,10 @@ py::object to_dlpack(const Array& array, const py::object& stream, std::optional
     throw py::buffer_error(message("__dlpack__: dl_device is (", dl_device->first, ", ", dl_device->second,
                                    "), the Array is on (1, 0); copy it there first"));
   const bool copied = copy.value_or(false);
-  const Array source = copied ? array.astype(array.dtype()) : array;
+  const Array source = [&] {
+    py::gil_scoped_release no_gil;
+    return astype(array, array.dtype(), copied);
+  }();
   if (max_version && max_version->first >= 1)
     return export_as<ManagedVersioned>(source,
                                        (source.writable() ? 0 : dlpack::kReadOnly) | (copied ? dlpack::kIsCopied : 0));

@@ -6,7 +6,7 @@ namespace deltarule {
 namespace {
 
 std::optional<Array> as_array(py::handle object) {
-  if (py::isinstance<Array>(object)) return py::cast<const Array&>(object);
+  if (const Array* array = exact_array(object)) return *array;
   if (!py::isinstance<py::array>(object)) return std::nullopt;
   const auto array = py::reinterpret_borrow<py::array>(object);
   if (!find_dtype(array.dtype()) || array.ndim() > kMaxRank) return std::nullopt;

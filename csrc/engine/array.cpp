@@ -1,6 +1,7 @@
 #include "engine/array.h"
 
 #include <algorithm>
+#include <cstdlib>
 #include <cstring>
 #include <utility>
 
@@ -42,6 +43,29 @@ Array Array::empty(const Shape& shape, DType dtype, Device& device) {
   void* memory = device.allocate(bytes);
   std::shared_ptr<void> owner(memory, device.release);
   return wrap(memory, shape, contiguous_strides(shape), dtype, device, std::move(owner), true);
+}
+
+Array Array::empty_like(const Array& x, DType dtype) {
+  Array out = empty(x.shape(), dtype, x.device());
+  if (x.is_contiguous()) return out;
+  const Shape order = x.memory_order();
+  Shape inverse = order;
+  for (int axis = 0; axis < order.rank(); ++axis) inverse[static_cast<int>(order[axis])] = axis;
+  const Array ordered = x.permuted(order);
+  if (!ordered.is_contiguous()) return out;
+  out.shape_ = ordered.shape_;
+  out.strides_ = contiguous_strides(out.shape_);
+  return out.permuted(inverse);
+}
+
+Shape Array::memory_order() const {
+  Shape order;
+  for (int axis = 0; axis < rank(); ++axis) order.push_back(axis);
+  int64_t* const first = &order[0];
+  std::stable_sort(first, first + rank(), [this](int64_t a, int64_t b) {
+    return std::abs(strides_[static_cast<int>(a)]) > std::abs(strides_[static_cast<int>(b)]);
+  });
+  return order;
 }
 
 Array Array::zeros(const Shape& shape, DType dtype, Device& device) {

@@ -16,6 +16,9 @@ class Array {
 
   // New, uninitialised, C-contiguous.
   static Array empty(const Shape& shape, DType dtype, Device& device);
+  // The same with the axes in memory in the order of x's, which has this shape, if x fills its memory; else
+  // C-contiguous.
+  static Array empty_like(const Array& x, DType dtype);
   static Array zeros(const Shape& shape, DType dtype, Device& device);
   // Memory of somebody else, kept alive by `owner`. Strides in elements.
   static Array wrap(void* data, const Shape& shape, const Shape& strides, DType dtype, Device& device,
@@ -31,6 +34,7 @@ class Array {
   bool writable() const { return writable_; }
   void set_writable(bool writable);  // throws ValueError for true where it is not so already
   bool is_contiguous() const;        // C order
+  Shape memory_order() const;        // the axes, those with the longest strides first
   const std::shared_ptr<void>& owner() const { return owner_; }
 
   void* data() const { return data_; }

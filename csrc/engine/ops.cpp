@@ -88,7 +88,7 @@ Array unary(Unary op, const Array& x, const std::optional<Array>& out) {
   check_floating(name_of(op), dtype);
   if (out) check_out(name_of(op), *out, x.shape(), dtype);
   Array from = as_type(x, dtype);
-  const Array to = out ? *out : Array::empty(x.shape(), dtype, x.device());
+  const Array to = out ? *out : Array::empty_like(x, dtype);
   if (out && must_not_write(to, from)) from = from.astype(dtype);
   const Grid<2> grid(to.shape(), {&from.strides(), &to.strides()});
   UnaryArgs args{op, dtype, grid.rank, {}, from.data(), {}, to.data(), {}};
@@ -103,7 +103,7 @@ Array binary(Binary op, const Array& a, const Array& b, const std::optional<Arra
   check_device(name_of(op), a, b);
   const Shape shape = broadcast_shapes(name_of(op), a.shape(), b.shape());
   if (out) check_out(name_of(op), *out, shape, dtype);
-  const Array to = out ? *out : Array::empty(shape, dtype, a.device());
+  const Array to = out ? *out : Array::empty_like((a.shape() == shape ? a : b).broadcast_to(shape), dtype);
   Array left = as_type(a, dtype).broadcast_to(shape), right = as_type(b, dtype).broadcast_to(shape);
   if (out && must_not_write(to, left)) left = left.astype(dtype);
   if (out && must_not_write(to, right)) right = right.astype(dtype);
@@ -121,11 +121,7 @@ namespace {
 Shape reduction_order(const Array& x, const std::vector<bool>& reduced, bool any_order) {
   Shape order;
   for (int axis = 0; axis < x.rank(); ++axis) order.push_back(axis);
-  int64_t* const first = &order[0];
-  if (any_order)
-    std::stable_sort(first, first + x.rank(), [&](int64_t a, int64_t b) {
-      return std::abs(x.strides()[static_cast<int>(a)]) > std::abs(x.strides()[static_cast<int>(b)]);
-    });
+  if (any_order) order = x.memory_order();
   int changes = 0;
   bool last = false;
   for (int64_t axis : order) {

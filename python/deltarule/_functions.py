@@ -52,23 +52,36 @@ def _named(function: _Function, name: str, doc: str) -> _Function:
     return function
 
 
-def _elementwise(name: str, formula: str) -> _Function:
-    """``name(*operands, out=None)``: the kernel, or NumPy's ufunc."""
-    kernel, ufunc = getattr(_core, name), getattr(np, name, None)
-    operands = 2 if name in _core.binary_ops() else 1
+def _no_kernel(name: str, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
+    """What NumPy makes of operands or options that no kernel takes."""
+    ufunc = getattr(np, name, None)
+    if ufunc is None:
+        raise TypeError(f"{name}: out must have the result's dtype, and there are no further options")
+    return call(ufunc, args, options)
 
-    def function(*args: Any, out: Any = None, **options: Any) -> Any:
-        if len(args) == operands + 1:
-            *args, out = args  # type: ignore[assignment]
-        result = NotImplemented if options else kernel(*args, out=out)
+
+def _unary(name: str, formula: str) -> _Function:
+    kernel = getattr(_core, name)
+
+    def function(x: Any, /, out: Any = None, **options: Any) -> Any:
+        result = NotImplemented if options else kernel(x, out)
         if result is NotImplemented:
-            if ufunc is None:
-                raise TypeError(f"{name}: out must have the result's dtype, and there are no further options")
-            return call(ufunc, args, {"out": out, **options})
+            return _no_kernel(name, (x,), {"out": out, **options})
         return result if out is None else out
 
-    doc = f"{formula}, element by element; `out` (same shape and dtype as the result) is written to."
-    return _named(function, name, doc)
+    return _named(function, name, f"{formula}, element by element; `out` (of the result's shape) is filled.")
+
+
+def _binary(name: str, formula: str) -> _Function:
+    kernel = getattr(_core, name)
+
+    def function(a: Any, b: Any, /, out: Any = None, **options: Any) -> Any:
+        result = NotImplemented if options else kernel(a, b, out)
+        if result is NotImplemented:
+            return _no_kernel(name, (a, b), {"out": out, **options})
+        return result if out is None else out
+
+    return _named(function, name, f"{formula}, element by element; `out` (of the result's shape) is filled.")
 
 
 def _reduction(name: str, formula: str, positional: tuple[str, ...]) -> _Function:
@@ -101,25 +114,25 @@ def _numpy(function: _Function) -> _Function:
 
 
 # Kernels of our own.
-negative = _elementwise("negative", "-x")
-abs = _elementwise("abs", "|x|")
-sign = _elementwise("sign", "-1, 0 or 1")
-square = _elementwise("square", "x x")
-sqrt = _elementwise("sqrt", "The square root")
-reciprocal = _elementwise("reciprocal", "1 / x")
-exp = _elementwise("exp", "e^x")
-expm1 = _elementwise("expm1", "e^x - 1")
-log = _elementwise("log", "The natural logarithm")
-log1p = _elementwise("log1p", "log(1 + x)")
-tanh = _elementwise("tanh", "The hyperbolic tangent")
-erf = _elementwise("erf", "The error function, 2/sqrt(pi) times the integral of exp(-t^2) from 0 to x")
-sigmoid = _elementwise("sigmoid", "1 / (1 + e^-x)")
-add = _elementwise("add", "a + b")
-subtract = _elementwise("subtract", "a - b")
-multiply = _elementwise("multiply", "a b")
-divide = _elementwise("divide", "a / b")
-maximum = _elementwise("maximum", "The greater of a and b; NaN where either is NaN")
-minimum = _elementwise("minimum", "The lesser of a and b; NaN where either is NaN")
+negative = _unary("negative", "-x")
+abs = _unary("abs", "|x|")
+sign = _unary("sign", "-1, 0 or 1")
+square = _unary("square", "x x")
+sqrt = _unary("sqrt", "The square root")
+reciprocal = _unary("reciprocal", "1 / x")
+exp = _unary("exp", "e^x")
+expm1 = _unary("expm1", "e^x - 1")
+log = _unary("log", "The natural logarithm")
+log1p = _unary("log1p", "log(1 + x)")
+tanh = _unary("tanh", "The hyperbolic tangent")
+erf = _unary("erf", "The error function, 2/sqrt(pi) times the integral of exp(-t^2) from 0 to x")
+sigmoid = _unary("sigmoid", "1 / (1 + e^-x)")
+add = _binary("add", "a + b")
+subtract = _binary("subtract", "a - b")
+multiply = _binary("multiply", "a b")
+divide = _binary("divide", "a / b")
+maximum = _binary("maximum", "The greater of a and b; NaN where either is NaN")
+minimum = _binary("minimum", "The lesser of a and b; NaN where either is NaN")
 sum = _reduction("sum", "The sum", ("axis", "dtype", "out", "keepdims"))
 prod = _reduction("prod", "The product", ("axis", "dtype", "out", "keepdims"))
 mean = _reduction("mean", "The mean", ("axis", "dtype", "out", "keepdims"))

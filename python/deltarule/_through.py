@@ -28,11 +28,12 @@ _WIDENED = {
 
 def unwrap(value: Any) -> Any:
     """The same with every Array, also inside tuples, lists and dicts, as a NumPy array on its memory."""
-    if isinstance(value, Array):
+    kind = type(value)
+    if kind is Array:
         return value.numpy()
-    if type(value) in (tuple, list):
-        return type(value)(map(unwrap, value))
-    if type(value) is dict:
+    if kind is tuple or kind is list:
+        return kind(map(unwrap, value))
+    if kind is dict:
         return {key: unwrap(entry) for key, entry in value.items()}
     return value
 
@@ -41,7 +42,9 @@ def wrap(result: Any) -> Any:
     """The same with every NumPy array or scalar as an Array on its memory."""
     if isinstance(result, (np.ndarray, np.generic)):
         array = np.asarray(result)
-        return _core.from_numpy(array.astype(_WIDENED.get(array.dtype, array.dtype), copy=False))
+        if array.dtype in _WIDENED:
+            array = array.astype(_WIDENED[array.dtype])
+        return _core.from_numpy(array)
     if isinstance(result, tuple) and hasattr(result, "_fields"):
         return type(result)(*map(wrap, result))
     if type(result) in (tuple, list):
