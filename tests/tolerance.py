@@ -25,8 +25,8 @@ def ulps(got, exact):
 
 FLOAT32_RANGE, FLOAT64_RANGE = (-104.0, 89.0), (-746.0, 710.0)  # where e^x is neither 0 nor inf
 
-# Unary functions: the range looked at in float32, in float64, the largest error allowed in ulp (half a unit where
-# IEEE 754 rounds exactly). Observed worst, over three instruction sets and both dtypes, in the last column.
+# Unary functions: the range looked at in float32, in float64, the largest error allowed in ulp (half a unit
+# where IEEE 754 rounds exactly). Observed worst, of three instruction sets and both dtypes, in the last column.
 UNARY_ULPS = {
     "negative": ((-1e30, 1e30), (-1e300, 1e300), 0.0),
     "abs": ((-1e30, 1e30), (-1e300, 1e300), 0.0),
@@ -144,8 +144,8 @@ def central_difference(gradient, direction):
 def gemm(a, b, k, dtype, result):
     """Bound on |C - C64| of C = A B with K products an element, element by element.
 
-    [(2 sqrt(K) + 4) u] (|A||B|) + u |C|: rounding errors of a chain add up like a random walk. Observed worst,
-    float32: 4 u on normal data, 1.0 sqrt(K) u on uniform data; one term dropped at K = 4096 is about 2,300 u.
+    [(2 sqrt(K) + 4) u] (|A||B|) + u |C|: rounding errors of a chain add up like a random walk. Observed
+    worst, float32: 4 u on normal data, 1.0 sqrt(K) u on uniform data; one term dropped at K = 4096 is about 2,300 u.
     """
     u = np.finfo(dtype).eps / 2
     return (2 * np.sqrt(k) + 4) * u * (np.abs(a) @ np.abs(b)) + u * np.abs(result)

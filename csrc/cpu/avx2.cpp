@@ -16,15 +16,17 @@ struct GemmBlocks64 {
   static constexpr int MR = 6, NV = 2, KC = 256, MC = 96, NC = 1536;
 };
 
-#include "cpu/elementwise.inl"
-#include "cpu/gemm.inl"
-#include "cpu/gemm_epilogue.inl"
+// clang-format off: each file uses what stands in those before it
+#include "cpu/loops.inl"
 #include "cpu/gemm_micro.inl"
 #include "cpu/gemm_pack.inl"
-#include "cpu/loops.inl"
-#include "cpu/loss.inl"
+#include "cpu/gemm_epilogue.inl"
+#include "cpu/gemm.inl"
+#include "cpu/elementwise.inl"
 #include "cpu/reduce.inl"
+#include "cpu/loss.inl"
 #include "cpu/step.inl"
+// clang-format on
 
 }  // namespace
 
