@@ -109,7 +109,8 @@ class Settings:
 
     def make_network(self, inputs: int, outputs: int) -> nn.Network:
         """The untrained net inputs-hidden-outputs."""
-        assert self.loss is not None and self.dropout is not None  # completed
+        assert self.loss is not None  # completed
+        assert self.dropout is not None
         return nn.mlp(
             [inputs, *self.hidden, outputs],
             activation=self.activation,
