@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 
 import deltarule.nn.fit as fit_module
@@ -195,6 +196,12 @@ def test_min_delta_counts_for_patience_but_not_for_the_weights():
         ({"validation": (XV, np.eye(3)[YV])}, None, ""),
         ({"sample_weight": np.ones(3)}, ValueError, r"sample_weight is \(3,\)"),
         ({"sample_weight": -np.ones(200)}, ValueError, r"sample_weight\[0\] is -1"),
+        ({"schedule": lambda epoch: math.nan}, ValueError, r"rates\[0\] is -?nan"),
+        (
+            {"schedule": lambda epoch: -1.0},
+            ValueError,
+            r"rates\[0\] is -0.1; wanted a finite number, at least 0",
+        ),
         ({"schedule": 0.5}, TypeError, "schedule is 0.5; wanted a function"),
         ({"callbacks": [print]}, TypeError, "a callback is .*; wanted an nn.Callback"),
         ({"callbacks": [nn.EarlyStopping()]}, ValueError, r"EarlyStopping needs validation=\(x, y\)"),
@@ -213,7 +220,7 @@ def test_bad_arguments_change_nothing(arguments, error, message):
         net.fit(X, Y, **{"epochs": 1, **arguments})
     assert "\n" not in str(caught.value)
     assert same(weights(net), before)
-    assert net.history is None
+    assert not net.history
 
 
 @pytest.mark.parametrize(

@@ -25,9 +25,6 @@ def same(a, b):
     )
 
 
-# Building
-
-
 def test_mlp_is_the_short_form():
     short = nn.mlp([5, 7, 4, 3], activation="relu", seed=3)
     whole = nn.Network([nn.Dense(7, "relu"), nn.Dense(4, "relu"), nn.Dense(3)], inputs=5, seed=3)
@@ -141,9 +138,6 @@ def test_bad_networks_are_refused(make, error, message):
     assert "\n" not in str(caught.value)
 
 
-# Steps
-
-
 @pytest.mark.isa
 @pytest.mark.sanitize
 def test_train_step_returns_the_loss_before_the_update():
@@ -200,9 +194,6 @@ def test_standardize_refuses():
         net.standardize(np.zeros(4), np.ones(4))
     with pytest.raises(ValueError, match="finite"):
         net.standardize(np.zeros(5), np.full(5, np.inf))
-
-
-# Predictions
 
 
 @pytest.mark.isa
@@ -311,9 +302,6 @@ def test_perceptron_learns_by_its_rule():
     assert ((net.predict(X)[:, 0] > 0.5) == (y > 0.5)).all()
 
 
-# Bad samples
-
-
 @pytest.mark.parametrize("call", ["fit", "train_step", "evaluate"])
 @pytest.mark.parametrize(
     ("x", "y", "error", "message"),
@@ -356,12 +344,13 @@ def test_bad_samples_are_refused_at_predict(call, x, message):
         getattr(nn.mlp([5, 3]), call)(x)
 
 
-def test_targets_of_a_cross_entropy_are_probabilities():
+@pytest.mark.parametrize(("y", "ends"), [(2 * YES_NO - 1, "-1 to 1"), (2 * YES_NO, "0 to 2")])
+def test_targets_of_a_cross_entropy_are_probabilities(y, ends):
     net = nn.mlp([5, 4], loss="binary_cross_entropy")
     with pytest.raises(
-        ValueError, match="y goes from -1 to 1; binary_cross_entropy wants targets from 0 to 1"
+        ValueError, match=f"y goes from {ends}; binary_cross_entropy wants targets from 0 to 1"
     ):
-        net.fit(X, 2 * YES_NO - 1, batch_size=10)
+        net.fit(X, y, batch_size=10)
 
 
 @pytest.mark.parametrize(
