@@ -24,7 +24,7 @@ CANARY = 12345.0
 def blocks(isa, dtype):
     """MR, NR, V, KC of this table, from its source."""
     bits = 8 * np.dtype(dtype).itemsize
-    line = re.search(rf"GemmBlocks{bits} {{(.*)}}", (SOURCES / f"{isa}.cpp").read_text()).group(1)
+    line = re.search(rf"GemmBlocks{bits} {{(.*?)}}", (SOURCES / f"{isa}.cpp").read_text(), re.DOTALL).group(1)
     value = {name: int(number) for name, number in re.findall(r"(\w+) = (\d+)", line)}
     lanes = max(1, LANES[isa] // np.dtype(dtype).itemsize)
     return value["MR"], value["NV"] * lanes, lanes, value["KC"]
