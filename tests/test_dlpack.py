@@ -10,7 +10,12 @@ import numpy as np
 import pytest
 
 DTYPES = [np.float32, np.float64, np.int32, np.int64, np.uint8, np.bool]
-pytestmark = pytest.mark.sanitize
+pytestmark = [
+    pytest.mark.sanitize,
+    pytest.mark.skipif(
+        np.lib.NumpyVersion(np.__version__) < "2.1.0", reason="NumPy before 2.1 has no versioned capsules"
+    ),
+]
 
 
 class Producer:

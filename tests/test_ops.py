@@ -183,6 +183,17 @@ def test_layouts_do_not_matter(dtype):
             np.testing.assert_array_equal(out, x * y)
 
 
+@pytest.mark.parametrize("axes", list(itertools.permutations(range(3))), ids=str)
+def test_results_keep_the_operands_memory_order(axes):
+    x = sample(np.float32, (2, 3, 4)).transpose(axes)
+    a = dr.asarray(x)
+    assert (-a).strides == (-x).strides
+    assert (a + a).strides == (x + x).strides
+    assert (a * 2).strides == (x * 2).strides
+    np.testing.assert_array_equal((a * a - a).numpy(), x * x - x)
+    assert (dr.asarray(x[:, ::2]) + 1).shape == x[:, ::2].shape
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", _core.unary_ops())
 def test_unary_functions(name, dtype):

@@ -122,8 +122,12 @@ void bind_array(py::module_& m) {
   py::class_<Array> array(
       m, "Array", py::buffer_protocol(), py::is_final(),
       "N-dimensional array of float32, float64, int32, int64, uint8 or bool: NumPy's, on a device.\n\n"
-      "Made by `asarray` (shares a NumPy array's memory), `array`, `zeros` and so on. Basic indexing gives\n"
-      "views. A result without dimensions is a 0-d Array that behaves like a number.");
+      "Made by `asarray` (shares a NumPy array's memory), `array`, `zeros` and so on. Basic indexing gives views.\n"
+      "Rules of its own, where NumPy has scalars or other dtypes:\n\n"
+      "- A result without dimensions is a 0-d Array that behaves like a number: float(), int(), comparisons, format.\n"
+      "  Picking one element by integers copies it, so that a[0], a[1] = a[1], a[0] swaps; a[0, ...] is a view.\n"
+      "- A result whose dtype an Array has not becomes the next wider one it has (the sum of uint8 is int64).\n"
+      "- Every Array is unhashable.");
   array_class = reinterpret_cast<PyTypeObject*>(array.ptr());
   array.def_property_readonly("shape", &Array::shape)
       .def_property_readonly("strides", &byte_strides)
