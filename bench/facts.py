@@ -25,9 +25,8 @@ import tempfile
 import time
 from collections.abc import Callable
 
-import numpy as np
-
 import deltarule as dr
+import numpy as np
 from deltarule import _core
 
 REPOSITORY = pathlib.Path(__file__).parent.parent

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from test_threads import python
-
 from deltarule import _core
+from test_threads import python
 
 SUPPORTED = [isa["name"] for isa in _core.isas() if isa["supported"]]
 
@@ -35,7 +34,7 @@ def test_unknown_environment_lists_the_choices():
 
 
 def test_unknown_name_lists_the_choices():
-    with pytest.raises(ValueError, match="set_isa: name is 'sse'; choose one of: .*scalar"):
+    with pytest.raises(ValueError, match=r"set_isa: name is 'sse'; choose one of: .*scalar"):
         _core.set_isa("sse")
 
 
@@ -46,6 +45,10 @@ def test_features_agree_with_the_kernel(tmp_path):
             flags = set(next(line for line in file if line.startswith("flags")).split())
     except (OSError, StopIteration):
         pytest.skip("no flags in /proc/cpuinfo")
-    wanted = {"avx2": {"avx2", "fma"}, "avx512": {"avx512f", "avx512bw", "avx512dq", "avx512vl"}, "scalar": set()}
+    wanted = {
+        "avx2": {"avx2", "fma"},
+        "avx512": {"avx512f", "avx512bw", "avx512dq", "avx512vl"},
+        "scalar": set(),
+    }
     for isa in _core.isas():
         assert isa["supported"] == (wanted[isa["name"]] <= flags), isa["name"]

@@ -12,11 +12,10 @@ import shutil
 import subprocess
 import sys
 
-import pytest
-from test_threads import python
-
 import deltarule
+import pytest
 from deltarule import _core
+from test_threads import python
 
 PACKAGE = pathlib.Path(deltarule.__file__).parent
 REPOSITORY = pathlib.Path(__file__).parent.parent
@@ -51,7 +50,9 @@ def test_extension_exports_one_symbol():
     nm = shutil.which("nm")
     if nm is None:
         pytest.skip("nm is not installed")
-    done = subprocess.run([nm, "-D", "--defined-only", _core.__file__], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [nm, "-D", "--defined-only", _core.__file__], capture_output=True, text=True, check=True
+    )
     names = {line.split()[-1] for line in done.stdout.splitlines() if " T " in line}
     assert names == {"PyInit__core"}
 
@@ -76,7 +77,9 @@ def fenced_sources() -> list[tuple[str, list[str]]]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("isa", "flags"), fenced_sources(), ids=lambda value: value if isinstance(value, str) else "")
+@pytest.mark.parametrize(
+    ("isa", "flags"), fenced_sources(), ids=lambda value: value if isinstance(value, str) else ""
+)
 def test_isa_objects_have_no_weak_symbols(isa, flags, tmp_path):
     """A weak symbol could be merged with the baseline's and run AVX-512 code on a machine without it."""
     compiler, nm = shutil.which("g++"), shutil.which("nm")
@@ -86,9 +89,20 @@ def test_isa_objects_have_no_weak_symbols(isa, flags, tmp_path):
         pytest.skip(f"{isa} is not of this architecture")
     target = tmp_path / f"{isa}.o"
     source = REPOSITORY / "csrc" / "cpu" / f"{isa}.cpp"
-    command = [compiler, "-std=c++20", "-O1", "-fPIC", "-fvisibility=hidden", "-ffp-contract=off", "-fno-exceptions", *flags]
+    command = [
+        compiler,
+        "-std=c++20",
+        "-O1",
+        "-fPIC",
+        "-fvisibility=hidden",
+        "-ffp-contract=off",
+        "-fno-exceptions",
+        *flags,
+    ]
     subprocess.run([*command, f"-I{REPOSITORY / 'csrc'}", "-c", str(source), "-o", str(target)], check=True)
-    lines = subprocess.run([nm, "-C", str(target)], capture_output=True, text=True, check=True).stdout.splitlines()
+    lines = subprocess.run(
+        [nm, "-C", str(target)], capture_output=True, text=True, check=True
+    ).stdout.splitlines()
     weak = [line for line in lines if re.search(r" [WVu] ", line)]
     assert weak == []
     outside = [line for line in lines if re.search(r" [TDRB] ", line)]
@@ -109,7 +123,9 @@ def test_doctests(name, tmp_path, monkeypatch):
 
 def test_there_are_doctests():
     finder = doctest.DocTestFinder()
-    examples = [test for name in modules() for test in finder.find(importlib.import_module(name)) if test.examples]
+    examples = [
+        test for name in modules() for test in finder.find(importlib.import_module(name)) if test.examples
+    ]
     assert len(examples) >= 10
 
 

@@ -7,10 +7,9 @@ import subprocess
 import sys
 import threading
 
+import deltarule as dr
 import numpy as np
 import pytest
-
-import deltarule as dr
 from deltarule import _core
 
 pytestmark = pytest.mark.sanitize
@@ -57,14 +56,18 @@ def test_wrong_environment_is_one_clear_error(text):
         "import numpy as np, deltarule as dr\ntry: dr.exp(np.ones(3))\nexcept ValueError as e: print(e)",
         DELTARULE_NUM_THREADS=text,
     )
-    assert done.stdout == f"DELTARULE_NUM_THREADS is '{text}'; a whole number from 1 to 4096 is wanted\n", done.stderr
+    assert done.stdout == f"DELTARULE_NUM_THREADS is '{text}'; a whole number from 1 to 4096 is wanted\n", (
+        done.stderr
+    )
 
 
 def test_affinity_is_respected():
     if not hasattr(os, "sched_getaffinity"):
         pytest.skip("this system has no affinity masks")
     core = min(os.sched_getaffinity(0))
-    done = python(f"import os; os.sched_setaffinity(0, {{{core}}}); from deltarule import _core; print(_core.num_threads())")
+    done = python(
+        f"import os; os.sched_setaffinity(0, {{{core}}}); from deltarule import _core; print(_core.num_threads())"
+    )
     assert done.stdout == "1\n", done.stderr
 
 
