@@ -14,6 +14,7 @@ from .. import _core, data, nn, plots
 from ..data import Dataset, Samples, Standardizer
 from .files import write_json
 from .report import Task, measure, per_class_lines
+from .settings import FILE_NAME as SETTINGS
 from .settings import Settings, parse_schedule
 
 MODEL = "model.safetensors"
@@ -108,7 +109,7 @@ class Job:
         write_json(self.folder / HISTORY, {"epochs": history.epochs})
         test = measure(self.net, self.dataset.test, self.task, self.dataset.classes)
         figures = self._draw(history, test.outputs)
-        names = [MODEL, HISTORY, *figures, CHECKPOINT, REPORT]
+        names = [MODEL, HISTORY, *figures, CHECKPOINT, SETTINGS, REPORT]
         seconds = sum(epoch["seconds"] for epoch in history.epochs)
         report = {
             "test_error": test.error,
