@@ -39,7 +39,18 @@ def write(path: PathLike, kind: str, tensors: Mapping[str, npt.NDArray[Any]], he
 
     metadata = {"format": kind, "version": str(VERSION), "header": json.dumps(header)}
     contiguous = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
-    replace(path, safetensors.numpy.save(contiguous, metadata))
+    replace(path, _ordered(safetensors.numpy.save(contiguous, metadata)))
+
+
+def _ordered(content: bytes) -> bytes:
+    """The same file with sorted metadata, which the library writes in any order: equal nets, equal bytes."""
+    start = LENGTH_BYTES
+    end = start + int.from_bytes(content[:start], "little")
+    header = json.loads(content[start:end])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)  # the data stay aligned
+    return len(text).to_bytes(start, "little") + text + content[end:]
 
 
 def replace(path: PathLike, content: bytes) -> None:
