@@ -193,8 +193,8 @@ struct GatherArgs {
 };
 
 // n random numbers; the same bits on every table and device.
-//   uniform      lo + (hi - lo) u, u in [0,1): word i%4 of philox(seed, stream, i/4) (float64: two words each, i%2, i/2)
-//   normal       lo = mean, hi = standard deviation; Box-Muller in float64 from one counter per pair, rounded last
+//   uniform      lo + (hi - lo) u, u in [0,1): word i%4 of philox(seed, stream, i/4) (float64: two words each, i%2,
+//   i/2) normal       lo = mean, hi = standard deviation; Box-Muller in float64 from one counter per pair, rounded last
 //   permutation  y int64: 0..n-1 sorted by (64 random bits of counter i, i)
 struct RandomArgs {
   Random kind;

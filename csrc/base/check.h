@@ -8,20 +8,24 @@
 
 namespace deltarule {
 
-struct ValueError : std::runtime_error { using std::runtime_error::runtime_error; };   // shapes, values  -> ValueError
-struct TypeError : std::runtime_error { using std::runtime_error::runtime_error; };    // dtypes          -> TypeError
-struct DeviceError : std::runtime_error { using std::runtime_error::runtime_error; };  // devices, memory -> dr.DeviceError
+struct ValueError : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};  // shapes, values  -> ValueError
+struct TypeError : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};  // dtypes          -> TypeError
+struct DeviceError : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};  // devices, memory -> dr.DeviceError
 
-template <class... Parts>
-std::string message(const Parts&... parts) {
+template <class... Parts> std::string message(const Parts&... parts) {
   std::ostringstream out;
   (out << ... << parts);
   return out.str();
 }
 
 // check<ValueError>(ok, "matmul: a is ", shape, ...): the parts are only put together when the check fails.
-template <class Error, class... Parts>
-void check(bool ok, const Parts&... parts) {
+template <class Error, class... Parts> void check(bool ok, const Parts&... parts) {
   if (!ok) [[unlikely]]
     throw Error(message(parts...));
 }

@@ -31,10 +31,10 @@ inline void relax() {
 #endif
 }
 
-// One job at a time. `epoch` counts jobs; workers compare it with the last one they saw. `gate` counts the workers inside
-// the job and has a bit that says closed: a worker enters only an open job, and the caller closes it when no task is
-// left and waits for those inside alone. So a worker that sleeps or was not scheduled holds nobody up, and the job's
-// fields are never rewritten under one.
+// One job at a time. `epoch` counts jobs; workers compare it with the last one they saw. `gate` counts the workers
+// inside the job and has a bit that says closed: a worker enters only an open job, and the caller closes it when no
+// task is left and waits for those inside alone. So a worker that sleeps or was not scheduled holds nobody up, and the
+// job's fields are never rewritten under one.
 class Pool {
  public:
   explicit Pool(int workers) {

@@ -14,8 +14,8 @@ namespace deltarule {
 
 void parallel_for(int64_t tasks, void (*task)(void* context, int64_t index), void* context) noexcept;
 
-int num_threads();                      // threads used, the caller's included; throws if DELTARULE_NUM_THREADS is wrong
-void set_num_threads(int threads);      // >= 1; throws ValueError otherwise
-int available_cores() noexcept;         // what affinity mask and cgroup quota leave to this process
+int num_threads();                  // threads used, the caller's included; throws if DELTARULE_NUM_THREADS is wrong
+void set_num_threads(int threads);  // >= 1; throws ValueError otherwise
+int available_cores() noexcept;     // what affinity mask and cgroup quota leave to this process
 
 }  // namespace deltarule

@@ -27,7 +27,8 @@ class Shape {
   int64_t back() const { return extents_[rank_ - 1]; }
 
   void push_back(int64_t extent) {
-    check<ValueError>(rank_ < kMaxRank, "shape: more than ", kMaxRank, " dimensions; at most ", kMaxRank, " are supported");
+    check<ValueError>(rank_ < kMaxRank, "shape: more than ", kMaxRank, " dimensions; at most ", kMaxRank,
+                      " are supported");
     extents_[rank_++] = extent;
   }
 
