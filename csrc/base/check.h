@@ -8,15 +8,18 @@
 
 namespace deltarule {
 
+// Shapes and values: ValueError in Python.
 struct ValueError : std::runtime_error {
   using std::runtime_error::runtime_error;
-};  // shapes, values  -> ValueError
+};
+// dtypes and kinds of argument: TypeError in Python.
 struct TypeError : std::runtime_error {
   using std::runtime_error::runtime_error;
-};  // dtypes          -> TypeError
+};
+// Devices and their memory: dr.DeviceError in Python.
 struct DeviceError : std::runtime_error {
   using std::runtime_error::runtime_error;
-};  // devices, memory -> dr.DeviceError
+};
 
 template <class... Parts> std::string message(const Parts&... parts) {
   std::ostringstream out;
