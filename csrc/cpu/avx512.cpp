@@ -10,10 +10,10 @@ namespace {
 
 // Register tile MR x (NV lanes), cache blocks MC x KC of A and KC x NC of B; see the header of gemm.inl.
 struct GemmBlocks32 {
-  static constexpr int MR = 8, NV = 3, KC = 384, MC = 192, NC = 3072;
+  static constexpr int MR = 6, NV = 4, KC = 384, MC = 192, NC = 3072;
 };
 struct GemmBlocks64 {
-  static constexpr int MR = 8, NV = 3, KC = 256, MC = 96, NC = 1536;
+  static constexpr int MR = 6, NV = 4, KC = 256, MC = 96, NC = 1536;
 };
 
 // clang-format off: each file uses what stands in those before it

@@ -28,6 +28,11 @@ struct Gemm {
   static constexpr int kRowBlock = 8 * MR;  // db is summed in blocks of so many rows; tasks start at their edges
   static constexpr double kTaskFlops = 50e3;  // a task worth waking a thread for: 1 to 2 us
 
+  // Up to where packing does not pay, measured. Narrow tiles read B in pieces of a cache line or two, each in another
+  // page, and cannot afford that as often.
+  static constexpr int64_t kDirectRows = NR * sizeof(T) >= 256 ? 128 : 48, kDirectK = 16, kDotRows = 16, kDotColumns = 4;
+  static constexpr double kDirectFlops = 2.0 * 96 * 96 * 96;
+
   // Register tile of the dot path.
   static constexpr int DM = 4, DN = V::N > 1 ? 6 : 2, kDotStride = (DN + V::N - 1) / V::N * V::N;
 
@@ -36,6 +41,15 @@ struct Gemm {
   };
 
   // ---- packed ----
+
+  // The tile of C is written some hundred cycles later. Addresses beyond the row are harmless.
+  static void prefetch_tile(const Job& job, int64_t i, int rows, int64_t j) {
+    for (int r = 0; r < rows; ++r) {
+      const T* row = job.C + (i + r) * job.ldc + j;
+#pragma GCC unroll 16
+      for (int v = 0; v < NR; v += 64 / static_cast<int>(sizeof(T))) __builtin_prefetch(row + v, 1);
+    }
+  }
 
   // One block of A (in panels) and columns [cols] of the packed block of B.
   static void macro_kernel(const Job& job, Range rows, Range cols, Range k, const T* panels_a, const T* panels_b) {
@@ -46,48 +60,74 @@ struct Gemm {
       const int width = static_cast<int>(least(NR, cols.end - j));
       for (int64_t i = rows.begin; i < rows.end; i += MR) {
         const int height = static_cast<int>(least(MR, rows.end - i));
-        for (int r = 0; r < height; ++r) __builtin_prefetch(job.C + (i + r) * job.ldc + j, 1);
+        prefetch_tile(job, i, height, j);
         micro_vectors<MR, MR, false>(blocks_of(width, V::N), K, panels_a + (i - rows.begin) * K, 1, MR, b, NR, 0,
                                      products);
-        finish<V>(job, GemmTile<T>{products, NR, i, j, height, width, k.begin == 0, k.end == job.K}, kRowBlock);
+        finish<V, NR>(job, GemmTile<T>{products, NR, i, j, height, width, k.begin == 0, k.end == job.K}, kRowBlock);
       }
     }
   }
 
+  static void pack_b(const Job& job, Range k, int64_t j, T* panel) {
+    pack_panel<V, NR>(job.B + k.begin * job.b_row + j * job.b_col, job.b_row, job.b_col, k.end - k.begin, job.N - j,
+                      panel);
+  }
+
+  static T* pack_a(const Job& job, Range rows, Range k) {
+    const int64_t depth = k.end - k.begin, height = blocks_of(rows.end - rows.begin, MR) * MR;
+    T* panels = static_cast<T*>(workspace(Workspace::panel_a, height * depth * sizeof(T)));
+    for (int64_t i = rows.begin; i < rows.end; i += MR)
+      pack_panel<V, MR>(job.A + i * job.a_row + k.begin * job.a_col, job.a_col, job.a_row, depth, rows.end - i,
+                        panels + (i - rows.begin) * depth);
+    return panels;
+  }
+
+  static Range k_range(const Job& job, int64_t blocks, int64_t block) {
+    return {part_start(job.K, blocks, block), part_start(job.K, blocks, block + 1)};
+  }
+
+  // One block of rows: each panel of B is used by one task only, which packs it into its own L2 as it goes.
+  static void packed_few_rows(const Job& job, int threads) {
+    const int64_t k_blocks = blocks_of(job.K, KC), panels = blocks_of(job.N, NR), tasks = least(threads, panels);
+    for_tasks(tasks, true, [&](int64_t task) {
+      const int64_t begin = part_start(panels, tasks, task), end = part_start(panels, tasks, task + 1);
+      for (int64_t k_block = 0; k_block < k_blocks; ++k_block) {
+        const Range k = k_range(job, k_blocks, k_block), rows{0, job.M};
+        const T* panels_a = pack_a(job, rows, k);
+        T* panel = static_cast<T*>(workspace(Workspace::panel_b, (k.end - k.begin) * NR * sizeof(T)));
+        for (int64_t p = begin; p < end; ++p) {
+          pack_b(job, k, p * NR, panel);
+          macro_kernel(job, rows, {p * NR, least((p + 1) * NR, job.N)}, k, panels_a, panel);
+        }
+      }
+    });
+  }
+
   static void packed(const Job& job, int threads) {
-    const int64_t k_blocks = blocks_of(job.K, KC), n_blocks = blocks_of(job.N, NC);
+    const int64_t k_blocks = blocks_of(job.K, KC), n_blocks = blocks_of(job.N, NC), panels = blocks_of(job.N, NR);
     const int64_t units = blocks_of(job.M, kRowBlock);
     int64_t row_blocks = blocks_of(job.M, MC);
-    if (row_blocks > 1) row_blocks += row_blocks % 2;  // an even number shares out over two cores
-    row_blocks = least(row_blocks, units);
+    row_blocks = least(row_blocks + row_blocks % 2, units);  // an even number shares out over two cores
     for (int64_t n_block = 0; n_block < n_blocks; ++n_block) {
-      const int64_t panels = blocks_of(job.N, NR);
       const Range panel{part_start(panels, n_blocks, n_block), part_start(panels, n_blocks, n_block + 1)};
       const int64_t count = panel.end - panel.begin;
-      int64_t groups = threads == 1 ? 1 : blocks_of(threads, row_blocks);
-      while (threads > 1 && groups < 8 && row_blocks * groups < 8 * threads && row_blocks * groups % threads != 0) ++groups;
-      groups = least(groups, count);
+      // Tasks of one block of rows and all columns, unless that leaves a thread idle at the end.
+      int64_t groups = 1;
+      while (groups < count && row_blocks * groups < 8 * threads && row_blocks * groups % threads != 0) ++groups;
+      const int64_t packers = least(4 * threads, count);
       for (int64_t k_block = 0; k_block < k_blocks; ++k_block) {
-        const Range k{part_start(job.K, k_blocks, k_block), part_start(job.K, k_blocks, k_block + 1)};
+        const Range k = k_range(job, k_blocks, k_block);
         const int64_t depth = k.end - k.begin;
         T* panels_b = static_cast<T*>(workspace(Workspace::panel_b, count * NR * depth * sizeof(T)));
-        const int64_t packers = least(threads == 1 ? 1 : 4 * threads, count);
-        for_tasks(packers, true, [&](int64_t task) {
-          for (int64_t p = part_start(count, packers, task); p < part_start(count, packers, task + 1); ++p) {
-            const int64_t j = (panel.begin + p) * NR;
-            pack_panel<V, NR>(job.B + k.begin * job.b_row + j * job.b_col, job.b_row, job.b_col, depth, job.N - j,
-                              panels_b + p * NR * depth);
-          }
+        for_tasks(packers, threads > 1, [&](int64_t task) {
+          for (int64_t p = part_start(count, packers, task); p < part_start(count, packers, task + 1); ++p)
+            pack_b(job, k, (panel.begin + p) * NR, panels_b + p * NR * depth);
         });
-        for_tasks(row_blocks * groups, true, [&](int64_t task) {
+        for_tasks(row_blocks * groups, threads > 1, [&](int64_t task) {
           const int64_t block = task / groups, group = task % groups;
           const Range rows{part_start(units, row_blocks, block) * kRowBlock,
                            least(part_start(units, row_blocks, block + 1) * kRowBlock, job.M)};
-          const int64_t height = blocks_of(rows.end - rows.begin, MR) * MR;
-          T* panels_a = static_cast<T*>(workspace(Workspace::panel_a, height * depth * sizeof(T)));
-          for (int64_t i = rows.begin; i < rows.end; i += MR)
-            pack_panel<V, MR>(job.A + i * job.a_row + k.begin * job.a_col, job.a_col, job.a_row, depth, rows.end - i,
-                              panels_a + (i - rows.begin) * depth);
+          const T* panels_a = pack_a(job, rows, k);
           const int64_t p0 = part_start(count, groups, group), p1 = part_start(count, groups, group + 1);
           const Range cols{(panel.begin + p0) * NR, least((panel.begin + p1) * NR, job.N)};
           macro_kernel(job, rows, cols, k, panels_a, panels_b + p0 * NR * depth);
@@ -131,7 +171,7 @@ struct Gemm {
     const int width = static_cast<int>(least(NR, j_end - j));
     const int rows = direct_tile(i_end - i, width, k.end - k.begin, job.A + i * job.a_row + k.begin * job.a_col,
                                  job.a_row, job.a_col, job.B + k.begin * job.b_row + j, job.b_row, products);
-    finish<V>(job, GemmTile<T>{products, NR, i, j, rows, width, k.begin == 0, k.end == job.K}, kRowBlock);
+    finish<V, NR>(job, GemmTile<T>{products, NR, i, j, rows, width, k.begin == 0, k.end == job.K}, kRowBlock);
     return rows;
   }
 
@@ -142,15 +182,15 @@ struct Gemm {
       if (units >= 2 * threads) row_tasks = least(units, 4 * threads);
       else col_tasks = least(panels, 2 * threads);
     }
-    const int64_t k_blocks = job.K > KC ? blocks_of(job.K, KC) : 1;
+    const int64_t k_blocks = most(1, blocks_of(job.K, KC));
     for_tasks(row_tasks * col_tasks, true, [&](int64_t task) {
       const int64_t r = task / col_tasks, c = task % col_tasks;
       const Range rows{part_start(units, row_tasks, r) * kRowBlock,
                        least(part_start(units, row_tasks, r + 1) * kRowBlock, job.M)};
       const Range cols{part_start(panels, col_tasks, c) * NR, least(part_start(panels, col_tasks, c + 1) * NR, job.N)};
       for (int64_t block = 0; block < k_blocks; ++block) {
-        const Range k{part_start(job.K, k_blocks, block), part_start(job.K, k_blocks, block + 1)};
-        if (job.M <= kRowBlock) {  // B is read once: its panel stays near while the few rows pass
+        const Range k = k_range(job, k_blocks, block);
+        if (job.M <= kDirectRows) {  // B is read once: its panel stays near while the few rows pass
           for (int64_t j = cols.begin; j < cols.end; j += NR)
             for (int64_t i = rows.begin; i < rows.end;) i += direct_at(job, i, rows.end, j, cols.end, k);
         } else {  // C is what counts: written row after row
@@ -164,13 +204,30 @@ struct Gemm {
     });
   }
 
+  // One row: C is a sum of rows of B, which are read whole, eight at a time; C's partial sums stay in L1.
+  static void one_row(const Job& job, int threads) {
+    constexpr int D = 8, kUnit = 64 / sizeof(T);
+    const int64_t units = blocks_of(job.N, kUnit), tasks = least(threads, units);
+    for_tasks(tasks, true, [&](int64_t task) {
+      const int64_t begin = part_start(units, tasks, task) * kUnit;
+      const int64_t n = least(part_start(units, tasks, task + 1) * kUnit, job.N) - begin;
+      T* sum = static_cast<T*>(workspace(Workspace::panel_a, blocks_of(n, V::N) * V::N * sizeof(T)));
+      int64_t k = 0;
+      for (; k + D <= job.K; k += D)
+        add_rows<V, D>(n, job.A + k * job.a_col, job.a_col, job.B + k * job.b_row + begin, job.b_row, k == 0, sum);
+      for (; k < job.K; ++k)
+        add_rows<V, 1>(n, job.A + k * job.a_col, job.a_col, job.B + k * job.b_row + begin, job.b_row, k == 0, sum);
+      finish<V, NR>(job, GemmTile<T>{sum, 0, 0, begin, 1, static_cast<int>(n), true, true}, kRowBlock);
+    });
+  }
+
   // ---- dot ----
 
   template <int Rows, int Columns>
   static void dot_at(const Job& job, const T* a, int64_t a_row, const T* b, int64_t b_row, int64_t i, int64_t j) {
     alignas(64) T products[Rows * kDotStride] = {};
     dot_tile<V, Rows, Columns, kDotStride>(job.K, a + i * a_row, a_row, b + j * b_row, b_row, products);
-    finish<V>(job, GemmTile<T>{products, kDotStride, i, j, Rows, Columns, true, true}, kRowBlock);
+    finish<V, NR>(job, GemmTile<T>{products, kDotStride, i, j, Rows, Columns, true, true}, kRowBlock);
   }
 
   template <int Columns>
@@ -217,6 +274,11 @@ struct Gemm {
 
   // ---- choice ----
 
+  static bool dot_pays(const GemmArgs& args) {
+    if (args.K < 2 * V::N) return false;
+    return args.trans_b ? args.M <= kDotRows : args.N <= kDotColumns && !args.trans_a;
+  }
+
   static void run(const GemmArgs& args) {
     Job job{args,
             args.M,
@@ -239,8 +301,10 @@ struct Gemm {
       const double flops = 2.0 * static_cast<double>(job.M) * static_cast<double>(job.N) * static_cast<double>(job.K);
       const int threads = flops < 2 * kTaskFlops ? 1 : num_threads();
       if (job.K == 0) direct(job, 1);
-      else if (args.trans_b ? job.M <= 16 && job.K >= 2 * V::N : job.N <= 4 && !args.trans_a && job.K >= 2 * V::N) dot(job, threads);
-      else if (!args.trans_b && (job.M <= 2 * MR || job.K <= 16 || flops <= 2.0 * 96 * 96 * 96)) direct(job, threads);
+      else if (dot_pays(args)) dot(job, threads);
+      else if (!args.trans_b && job.M == 1) one_row(job, threads);
+      else if (!args.trans_b && (job.M <= kDirectRows || job.K <= kDirectK || flops <= kDirectFlops)) direct(job, threads);
+      else if (job.M <= MC) packed_few_rows(job, threads);
       else packed(job, threads);
     }
     if (db && units != 1) {

@@ -40,28 +40,34 @@ inline void store_some(V x, typename V::scalar* p, int n) {
 }
 
 // body(products, element of C, row, column, n): n lanes of them, down each strip of columns.
-template <class V, class T, class Body>
+// Columns: their number where it is known (a full tile), so that no lane is masked and the loop unrolled; else 0.
+template <class V, int Columns = 0, class T, class Body>
 inline void over_tile(const GemmJob<T>& job, const GemmTile<T>& tile, Body&& body) {
   for (int r = 0; r < tile.rows; ++r) {
     const T* p = tile.products + r * tile.stride;
     T* c = job.C + (tile.i + r) * job.ldc + tile.j;
-    for (int v = 0; v < tile.cols; v += V::N) body(p + v, c + v, tile.i + r, tile.j + v, tile.cols - v);
+    if constexpr (Columns > 0) {
+#pragma GCC unroll 16
+      for (int v = 0; v < Columns; v += V::N) body(p + v, c + v, tile.i + r, tile.j + v, V::N);
+    } else {
+      for (int v = 0; v < tile.cols; v += V::N) body(p + v, c + v, tile.i + r, tile.j + v, tile.cols - v);
+    }
   }
 }
 
-template <class V, class T>
+template <class V, int Columns, class T>
 inline void finish_none(const GemmJob<T>& job, const GemmTile<T>& tile) {
   const V alpha = lanes<V>(job.args.alpha), beta = lanes<V>(job.args.beta);
   if (tile.first && job.args.beta == 0.0) {
-    over_tile<V>(job, tile, [&](const T* p, T* c, int64_t, int64_t, int n) {
+    over_tile<V, Columns>(job, tile, [&](const T* p, T* c, int64_t, int64_t, int n) {
       store_some(alpha * V::load(p), c, n);
     });
   } else if (tile.first && job.args.beta != 1.0) {
-    over_tile<V>(job, tile, [&](const T* p, T* c, int64_t, int64_t, int n) {
+    over_tile<V, Columns>(job, tile, [&](const T* p, T* c, int64_t, int64_t, int n) {
       store_some(fma(alpha, V::load(p), beta * load_some<V>(c, n)), c, n);
     });
   } else {
-    over_tile<V>(job, tile, [&](const T* p, T* c, int64_t, int64_t, int n) {
+    over_tile<V, Columns>(job, tile, [&](const T* p, T* c, int64_t, int64_t, int n) {
       store_some(fma(alpha, V::load(p), load_some<V>(c, n)), c, n);
     });
   }
@@ -121,7 +127,7 @@ inline void finish_backprop(const GemmJob<T>& job, const GemmTile<T>& tile, int6
   }
 }
 
-template <class V, class T>
+template <class V, int Columns, class T>
 inline void finish_sgd(const GemmJob<T>& job, const GemmTile<T>& tile) {
   const V alpha = lanes<V>(job.args.alpha), rate = lanes<V>(job.args.lr), decay = lanes<V>(job.args.weight_decay);
   const V momentum = lanes<V>(job.args.momentum);
@@ -131,14 +137,14 @@ inline void finish_sgd(const GemmJob<T>& job, const GemmTile<T>& tile) {
     return tile.first ? fma(decay, w, share) : share;
   };
   if (!velocity) {
-    over_tile<V>(job, tile, [&](const T* p, T* c, int64_t, int64_t, int n) {
+    over_tile<V, Columns>(job, tile, [&](const T* p, T* c, int64_t, int64_t, int n) {
       const V w = load_some<V>(c, n);
       store_some(fnma(rate, gradient(p, w), w), c, n);
     });
     return;
   }
   // Plain momentum changes w in the last block only, so the decay of the first saw the old one.
-  over_tile<V>(job, tile, [&](const T* p, T* c, int64_t i, int64_t j, int n) {
+  over_tile<V, Columns>(job, tile, [&](const T* p, T* c, int64_t i, int64_t j, int n) {
     T* at = velocity + i * job.ldc + j;
     const V w = load_some<V>(c, n), g = gradient(p, w), old = load_some<V>(at, n);
     const V v = tile.first ? fma(momentum, old, g) : old + g;
@@ -148,11 +154,18 @@ inline void finish_sgd(const GemmJob<T>& job, const GemmTile<T>& tile) {
   });
 }
 
-template <class V, class T>
+// Width: of a full tile, for the epilogues in which moving C is all the work.
+template <class V, int Width, class T>
 void finish(const GemmJob<T>& job, const GemmTile<T>& tile, int64_t row_block) {
   switch (job.args.epilogue) {
-    case Epilogue::none: return finish_none<V>(job, tile);
-    case Epilogue::sgd: return finish_sgd<V>(job, tile);
+    case Epilogue::none:
+      if (tile.cols == Width) finish_none<V, Width>(job, tile);
+      else finish_none<V, 0>(job, tile);
+      return;
+    case Epilogue::sgd:
+      if (tile.cols == Width) finish_sgd<V, Width>(job, tile);
+      else finish_sgd<V, 0>(job, tile);
+      return;
     case Epilogue::bias_act:
       if (tile.last) finish_bias_act<V>(job, tile);
       else keep_partial<V>(job, tile);

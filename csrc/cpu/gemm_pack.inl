@@ -8,9 +8,11 @@
 template <class V, int W>
 void pack_rows(const typename V::scalar* s, int64_t ld, int64_t K, int n, typename V::scalar* panel) {
   if (n == W && W % V::N == 0) {
-    for (int64_t k = 0; k < K; ++k, s += ld, panel += W)
+    for (int64_t k = 0; k < K; ++k, s += ld, panel += W) {
+      prefetch_row<W * sizeof(*s)>(s + kPrefetchRows * ld);
 #pragma GCC unroll 16
       for (int v = 0; v < W / V::N; ++v) V::load(s + v * V::N).store(panel + v * V::N);
+    }
   } else if (n == W) {
     for (int64_t k = 0; k < K; ++k, s += ld, panel += W)
 #pragma GCC unroll 16
@@ -24,21 +26,37 @@ void pack_rows(const typename V::scalar* s, int64_t ld, int64_t K, int n, typena
 // The same of a transposed source: unit stride along k, `ld` along n.
 template <class V, int W>
 void pack_columns(const typename V::scalar* s, int64_t ld, int64_t K, int n, typename V::scalar* panel) {
-  constexpr int kRun = 16;  // a cache line of float32: every line of the source is fetched once per panel
+  constexpr int kRun = V::N < 8 ? 8 : V::N;  // of k at a time: every cache line of the source is fetched once
+  constexpr bool blockwise = V::N > 1 && W % V::N == 0;
   for (int64_t k = 0; k < K; k += kRun) {
-    const int run = K - k < kRun ? static_cast<int>(K - k) : kRun;
-    for (int i = 0; i < n; ++i) {
-      const typename V::scalar* from = s + i * ld + k;
-      typename V::scalar* to = panel + k * W + i;
+    const int run = static_cast<int>(least(kRun, K - k));
+    typename V::scalar* to = panel + k * W;
+    int i = 0;
+    if constexpr (blockwise) {
       if (run == kRun) {
+        for (; i + V::N <= n; i += V::N)
+#pragma GCC unroll 2
+          for (int part = 0; part < kRun; part += V::N) {
+            V block[V::N];
 #pragma GCC unroll 16
-        for (int r = 0; r < kRun; ++r) to[r * W] = from[r];
-      } else {
-        for (int r = 0; r < run; ++r) to[r * W] = from[r];
+            for (int r = 0; r < V::N; ++r) block[r] = V::load(s + (i + r) * ld + k + part);
+            transpose(block);
+#pragma GCC unroll 16
+            for (int r = 0; r < V::N; ++r) block[r].store(to + (part + r) * W + i);
+          }
       }
     }
-    for (int i = n; i < W; ++i)
-      for (int r = 0; r < run; ++r) panel[(k + r) * W + i] = 0;
+    for (; i < n; ++i) {
+      const typename V::scalar* from = s + i * ld + k;
+      if (run == kRun) {
+#pragma GCC unroll 16
+        for (int r = 0; r < kRun; ++r) to[r * W + i] = from[r];
+      } else {
+        for (int r = 0; r < run; ++r) to[r * W + i] = from[r];
+      }
+    }
+    for (; i < W; ++i)
+      for (int r = 0; r < run; ++r) to[r * W + i] = 0;
   }
 }
 

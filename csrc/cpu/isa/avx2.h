@@ -88,6 +88,25 @@ inline float min_lanes(F32 a) {
   s = _mm_min_ps(s, _mm_movehl_ps(s, s));
   return _mm_cvtss_f32(_mm_min_ss(s, _mm_movehdup_ps(s)));
 }
+inline void transpose(F32 (&r)[8]) {
+  __m256 u[2][4];  // u[g][c]: lane L of 128 bits has rows 4g..4g+3 of column 4L + c
+#pragma GCC unroll 2
+  for (int g = 0; g < 2; ++g) {
+    const __m256d t0 = _mm256_castps_pd(_mm256_unpacklo_ps(r[4 * g].v, r[4 * g + 1].v));
+    const __m256d t1 = _mm256_castps_pd(_mm256_unpackhi_ps(r[4 * g].v, r[4 * g + 1].v));
+    const __m256d t2 = _mm256_castps_pd(_mm256_unpacklo_ps(r[4 * g + 2].v, r[4 * g + 3].v));
+    const __m256d t3 = _mm256_castps_pd(_mm256_unpackhi_ps(r[4 * g + 2].v, r[4 * g + 3].v));
+    u[g][0] = _mm256_castpd_ps(_mm256_unpacklo_pd(t0, t2));
+    u[g][1] = _mm256_castpd_ps(_mm256_unpackhi_pd(t0, t2));
+    u[g][2] = _mm256_castpd_ps(_mm256_unpacklo_pd(t1, t3));
+    u[g][3] = _mm256_castpd_ps(_mm256_unpackhi_pd(t1, t3));
+  }
+#pragma GCC unroll 4
+  for (int c = 0; c < 4; ++c) {
+    r[c].v = _mm256_permute2f128_ps(u[0][c], u[1][c], 0x20);
+    r[4 + c].v = _mm256_permute2f128_ps(u[0][c], u[1][c], 0x31);
+  }
+}
 
 struct F64 {
   using scalar = double;
@@ -166,6 +185,14 @@ inline double max_lanes(F64 a) {
 inline double min_lanes(F64 a) {
   const __m128d s = _mm_min_pd(_mm256_castpd256_pd128(a.v), _mm256_extractf128_pd(a.v, 1));
   return _mm_cvtsd_f64(_mm_min_sd(s, _mm_unpackhi_pd(s, s)));
+}
+inline void transpose(F64 (&r)[4]) {
+  const __m256d t0 = _mm256_unpacklo_pd(r[0].v, r[1].v), t1 = _mm256_unpackhi_pd(r[0].v, r[1].v);
+  const __m256d t2 = _mm256_unpacklo_pd(r[2].v, r[3].v), t3 = _mm256_unpackhi_pd(r[2].v, r[3].v);
+  r[0].v = _mm256_permute2f128_pd(t0, t2, 0x20);
+  r[1].v = _mm256_permute2f128_pd(t1, t3, 0x20);
+  r[2].v = _mm256_permute2f128_pd(t0, t2, 0x31);
+  r[3].v = _mm256_permute2f128_pd(t1, t3, 0x31);
 }
 
 }  // namespace

@@ -6,6 +6,7 @@
 //   select(m,a,b) = m ? a : b              scale2(x,n) = x * 2^n, n integral, gradual underflow, overflow to inf
 //   split2(x,e) = m with x = m * 2^e, m in [sqrt(1/2), sqrt(2)), for x > 0 finite
 //   sum_lanes max_lanes min_lanes          in one fixed order
+//   transpose(r)                           N registers as a matrix, in place
 #pragma once
 
 // GCC 12 takes the undefined upper operands inside its own intrinsics for a mistake of ours.
@@ -69,6 +70,29 @@ inline F32 split2(F32 x, F32& e) {
 inline float sum_lanes(F32 a) { return _mm512_reduce_add_ps(a.v); }
 inline float max_lanes(F32 a) { return _mm512_reduce_max_ps(a.v); }
 inline float min_lanes(F32 a) { return _mm512_reduce_min_ps(a.v); }
+inline void transpose(F32 (&r)[16]) {
+  __m512 u[4][4];  // u[g][c]: lane L of 128 bits has rows 4g..4g+3 of column 4L + c
+#pragma GCC unroll 4
+  for (int g = 0; g < 4; ++g) {
+    const __m512d t0 = _mm512_castps_pd(_mm512_unpacklo_ps(r[4 * g].v, r[4 * g + 1].v));
+    const __m512d t1 = _mm512_castps_pd(_mm512_unpackhi_ps(r[4 * g].v, r[4 * g + 1].v));
+    const __m512d t2 = _mm512_castps_pd(_mm512_unpacklo_ps(r[4 * g + 2].v, r[4 * g + 3].v));
+    const __m512d t3 = _mm512_castps_pd(_mm512_unpackhi_ps(r[4 * g + 2].v, r[4 * g + 3].v));
+    u[g][0] = _mm512_castpd_ps(_mm512_unpacklo_pd(t0, t2));
+    u[g][1] = _mm512_castpd_ps(_mm512_unpackhi_pd(t0, t2));
+    u[g][2] = _mm512_castpd_ps(_mm512_unpacklo_pd(t1, t3));
+    u[g][3] = _mm512_castpd_ps(_mm512_unpackhi_pd(t1, t3));
+  }
+#pragma GCC unroll 4
+  for (int c = 0; c < 4; ++c) {
+    const __m512 even0 = _mm512_shuffle_f32x4(u[0][c], u[1][c], 0x88), odd0 = _mm512_shuffle_f32x4(u[0][c], u[1][c], 0xdd);
+    const __m512 even1 = _mm512_shuffle_f32x4(u[2][c], u[3][c], 0x88), odd1 = _mm512_shuffle_f32x4(u[2][c], u[3][c], 0xdd);
+    r[c].v = _mm512_shuffle_f32x4(even0, even1, 0x88);
+    r[4 + c].v = _mm512_shuffle_f32x4(odd0, odd1, 0x88);
+    r[8 + c].v = _mm512_shuffle_f32x4(even0, even1, 0xdd);
+    r[12 + c].v = _mm512_shuffle_f32x4(odd0, odd1, 0xdd);
+  }
+}
 
 struct F64 {
   using scalar = double;
@@ -119,5 +143,22 @@ inline F64 split2(F64 x, F64& e) {
 inline double sum_lanes(F64 a) { return _mm512_reduce_add_pd(a.v); }
 inline double max_lanes(F64 a) { return _mm512_reduce_max_pd(a.v); }
 inline double min_lanes(F64 a) { return _mm512_reduce_min_pd(a.v); }
+inline void transpose(F64 (&r)[8]) {
+  __m512d t[4][2];  // t[p][c]: lane L of 128 bits has rows 2p, 2p + 1 of column 2L + c
+#pragma GCC unroll 4
+  for (int p = 0; p < 4; ++p) {
+    t[p][0] = _mm512_unpacklo_pd(r[2 * p].v, r[2 * p + 1].v);
+    t[p][1] = _mm512_unpackhi_pd(r[2 * p].v, r[2 * p + 1].v);
+  }
+#pragma GCC unroll 2
+  for (int c = 0; c < 2; ++c) {
+    const __m512d even0 = _mm512_shuffle_f64x2(t[0][c], t[1][c], 0x88), odd0 = _mm512_shuffle_f64x2(t[0][c], t[1][c], 0xdd);
+    const __m512d even1 = _mm512_shuffle_f64x2(t[2][c], t[3][c], 0x88), odd1 = _mm512_shuffle_f64x2(t[2][c], t[3][c], 0xdd);
+    r[c].v = _mm512_shuffle_f64x2(even0, even1, 0x88);
+    r[2 + c].v = _mm512_shuffle_f64x2(odd0, odd1, 0x88);
+    r[4 + c].v = _mm512_shuffle_f64x2(even0, even1, 0xdd);
+    r[6 + c].v = _mm512_shuffle_f64x2(odd0, odd1, 0xdd);
+  }
+}
 
 }  // namespace

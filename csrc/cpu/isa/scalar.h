@@ -39,6 +39,7 @@ template <class T> struct Lane {
   friend T sum_lanes(Lane a) { return a.v; }
   friend T max_lanes(Lane a) { return a.v; }
   friend T min_lanes(Lane a) { return a.v; }
+  friend void transpose(Lane (&)[1]) {}
 };
 
 using F32 = Lane<float>;
