@@ -9,7 +9,7 @@
 //     Strides are in elements, may be 0 (broadcast) or negative.
 //   - Extents may be 0. Then nothing is read, and only what the formula still defines is written.
 //   - Aliasing: an output may be the very same memory as an input of an element-wise slot (same pointer, same strides);
-//     partial overlap is not allowed. gemm's C overlaps neither A nor B.
+//     partial overlap is not allowed. gemm's C overlaps no other operand: it holds partial sums.
 //   - beta = 0 means C is not read (NaN in it does not spread).
 //   - Same arguments, same table: the same bits, for every number of threads.
 //   - Work is complete (CPU) or enqueued on the device's stream (CUDA) on return.

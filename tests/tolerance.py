@@ -145,7 +145,8 @@ def gemm(a, b, k, dtype, result):
     """Bound on |C - C64| of C = A B with K products an element, element by element.
 
     [(2 sqrt(K) + 4) u] (|A||B|) + u |C|: rounding errors of a chain add up like a random walk. Observed
-    worst, float32: 4 u on normal data, 1.0 sqrt(K) u on uniform data; one term dropped at K = 4096 is about 2,300 u.
+    worst, float32: 4 u on normal data, 1.0 sqrt(K) u on uniform data; one term dropped at K = 4096 is about
+    2,300 u.
     """
     u = np.finfo(dtype).eps / 2
     return (2 * np.sqrt(k) + 4) * u * (np.abs(a) @ np.abs(b)) + u * np.abs(result)
