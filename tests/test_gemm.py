@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import reference
 import tolerance
-
 from deltarule import _core
 
 pytestmark = pytest.mark.sanitize
@@ -149,11 +148,12 @@ def test_lower_precision_is_never_worse_than_asked(isa, precision):
     check(c.view, want, tolerance.gemm(wide_a, wide_b, 50, np.float32, want))
 
 
-def epilogue_shapes(isa, dtype):
-    """Direct, dot, one row, packed, several blocks of K, no K at all, several blocks of rows."""
+def epilogue_shapes(isa, dtype, name):
+    """Direct, dot, one row, no K; for two activations also packed, several blocks of K and of rows."""
     mr, nr, lanes, kc = blocks(isa, dtype)
     small = [(3, nr + 5, 40), (40, 21, 2 * kc + 7), (8 * mr + 9, 2 * lanes + 3, 7), (1, 70, 30), (5, 7, 0)]
-    return [*small, (150, 12, 2 * kc + 9), (260, 12, 2 * kc + 9)]
+    packed = [(150, 12, 2 * kc + 9), (260, 12, 2 * kc + 9)]
+    return small + packed if name in ("tanh", "gelu") else small
 
 
 @pytest.mark.parametrize("trans_b", [False, True])
@@ -162,7 +162,7 @@ def epilogue_shapes(isa, dtype):
 def test_bias_act(isa, dtype, name, trans_b):
     rng = np.random.default_rng(5)
     slope = 0.3
-    for number, (m, n, k) in enumerate(epilogue_shapes(isa, dtype)):
+    for number, (m, n, k) in enumerate(epilogue_shapes(isa, dtype, name)):
         a, b, wide_a, wide_b = operands(rng, m, n, k, dtype, False, trans_b)
         a /= np.sqrt(max(k, 1))
         bias = None if number == 1 else rng.standard_normal(n).astype(dtype)
@@ -193,7 +193,7 @@ def test_bias_act(isa, dtype, name, trans_b):
 def test_backprop(isa, dtype, name, trans_b):
     rng = np.random.default_rng(6)
     slope = 0.3
-    for number, (m, n, k) in enumerate(epilogue_shapes(isa, dtype)):
+    for number, (m, n, k) in enumerate(epilogue_shapes(isa, dtype, name)):
         a, b, wide_a, wide_b = operands(rng, m, n, k, dtype, False, trans_b)
         z = Matrix(rng.standard_normal((m, n)), dtype, 1, 1)
         y = Matrix(reference.activation(name, z.view, slope), dtype, 2, 2)

@@ -1,5 +1,5 @@
-// _core.kernels.gemm: the slot of the table in use, raw, over 2-D NumPy views without copies. For tests and benches: only
-// what would read or write outside an array is checked here; everything else is kernels.h's contract.
+// _core.kernels.gemm: the slot of the table in use, raw, over 2-D NumPy views without copies. For tests and benches:
+// only what would read or write outside an array is checked here; everything else is kernels.h's contract.
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>

@@ -5,8 +5,7 @@
 // once, which is the same by linearity: weight decay, momentum and the old C belong to the first block.
 
 // The arguments with their types and strides; `sums` holds db per block of rows (row_block below).
-template <class T>
-struct GemmJob {
+template <class T> struct GemmJob {
   const GemmArgs& args;
   int64_t M, N, K;
   const T* A;
@@ -19,8 +18,7 @@ struct GemmJob {
 };
 
 // P[rows,cols] at C[i,j], summed over the k of one block (or of all: first and last).
-template <class T>
-struct GemmTile {
+template <class T> struct GemmTile {
   const T* products;
   int stride;
   int64_t i, j;
@@ -28,13 +26,11 @@ struct GemmTile {
   bool first, last;
 };
 
-template <class V>
-inline V load_some(const typename V::scalar* p, int n) {
+template <class V> inline V load_some(const typename V::scalar* p, int n) {
   return n >= V::N ? V::load(p) : V::load_n(p, n);
 }
 
-template <class V>
-inline void store_some(V x, typename V::scalar* p, int n) {
+template <class V> inline void store_some(V x, typename V::scalar* p, int n) {
   if (n >= V::N) x.store(p);
   else x.store_n(p, n);
 }
@@ -55,13 +51,11 @@ inline void over_tile(const GemmJob<T>& job, const GemmTile<T>& tile, Body&& bod
   }
 }
 
-template <class V, int Columns, class T>
-inline void finish_none(const GemmJob<T>& job, const GemmTile<T>& tile) {
+template <class V, int Columns, class T> inline void finish_none(const GemmJob<T>& job, const GemmTile<T>& tile) {
   const V alpha = lanes<V>(job.args.alpha), beta = lanes<V>(job.args.beta);
   if (tile.first && job.args.beta == 0.0) {
-    over_tile<V, Columns>(job, tile, [&](const T* p, T* c, int64_t, int64_t, int n) {
-      store_some(alpha * V::load(p), c, n);
-    });
+    over_tile<V, Columns>(job, tile,
+                          [&](const T* p, T* c, int64_t, int64_t, int n) { store_some(alpha * V::load(p), c, n); });
   } else if (tile.first && job.args.beta != 1.0) {
     over_tile<V, Columns>(job, tile, [&](const T* p, T* c, int64_t, int64_t, int n) {
       store_some(fma(alpha, V::load(p), beta * load_some<V>(c, n)), c, n);
@@ -74,22 +68,18 @@ inline void finish_none(const GemmJob<T>& job, const GemmTile<T>& tile) {
 }
 
 // alpha P so far: this block's share and what C holds of the blocks before.
-template <class V, class T>
-inline V partial_sum(const GemmTile<T>& tile, V alpha, const T* p, const T* c, int n) {
+template <class V, class T> inline V partial_sum(const GemmTile<T>& tile, V alpha, const T* p, const T* c, int n) {
   const V share = alpha * V::load(p);
   return tile.first ? share : share + load_some<V>(c, n);
 }
 
-template <class V, class T>
-inline void keep_partial(const GemmJob<T>& job, const GemmTile<T>& tile) {
+template <class V, class T> inline void keep_partial(const GemmJob<T>& job, const GemmTile<T>& tile) {
   const V alpha = lanes<V>(job.args.alpha);
-  over_tile<V>(job, tile, [&](const T* p, T* c, int64_t, int64_t, int n) {
-    store_some(partial_sum(tile, alpha, p, c, n), c, n);
-  });
+  over_tile<V>(job, tile,
+               [&](const T* p, T* c, int64_t, int64_t, int n) { store_some(partial_sum(tile, alpha, p, c, n), c, n); });
 }
 
-template <class V, class T>
-inline void finish_bias_act(const GemmJob<T>& job, const GemmTile<T>& tile) {
+template <class V, class T> inline void finish_bias_act(const GemmJob<T>& job, const GemmTile<T>& tile) {
   const V alpha = lanes<V>(job.args.alpha), slope = lanes<V>(job.args.slope);
   const T* bias = static_cast<const T*>(job.args.bias);
   T* z = static_cast<T*>(job.args.z);
@@ -127,8 +117,7 @@ inline void finish_backprop(const GemmJob<T>& job, const GemmTile<T>& tile, int6
   }
 }
 
-template <class V, int Columns, class T>
-inline void finish_sgd(const GemmJob<T>& job, const GemmTile<T>& tile) {
+template <class V, int Columns, class T> inline void finish_sgd(const GemmJob<T>& job, const GemmTile<T>& tile) {
   const V alpha = lanes<V>(job.args.alpha), rate = lanes<V>(job.args.lr), decay = lanes<V>(job.args.weight_decay);
   const V momentum = lanes<V>(job.args.momentum);
   T* velocity = static_cast<T*>(job.args.velocity);
@@ -155,8 +144,7 @@ inline void finish_sgd(const GemmJob<T>& job, const GemmTile<T>& tile) {
 }
 
 // Width: of a full tile, for the epilogues in which moving C is all the work.
-template <class V, int Width, class T>
-void finish(const GemmJob<T>& job, const GemmTile<T>& tile, int64_t row_block) {
+template <class V, int Width, class T> void finish(const GemmJob<T>& job, const GemmTile<T>& tile, int64_t row_block) {
   switch (job.args.epilogue) {
     case Epilogue::none:
       if (tile.cols == Width) finish_none<V, Width>(job, tile);

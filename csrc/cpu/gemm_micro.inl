@@ -2,12 +2,11 @@
 // Every element is one chain of fma over ascending k (or V::N chains, summed in a fixed order) whatever the tile, so a
 // tile cut off at an edge has the bits of a full one.
 
-// Rows of B lie in different pages, where the hardware does not look ahead. 1 x 2500 x 784 ... 32 x 2500 x 784 with 0, 4,
-// 8, 16 rows: 18, 27, 24, 21 and 49, 65, 46, 65 GFLOP/s; the larger one also pays at 100 rows (71 -> 80).
+// Rows of B lie in different pages, where the hardware does not look ahead. 1 x 2500 x 784 ... 32 x 2500 x 784 with 0,
+// 4, 8, 16 rows: 18, 27, 24, 21 and 49, 65, 46, 65 GFLOP/s; the larger one also pays at 100 rows (71 -> 80).
 constexpr int kPrefetchRows = 16;
 
-template <int Bytes>
-inline void prefetch_row(const void* row) {
+template <int Bytes> inline void prefetch_row(const void* row) {
 #pragma GCC unroll 16
   for (int byte = 0; byte < Bytes; byte += 64) __builtin_prefetch(static_cast<const char*>(row) + byte);
 }

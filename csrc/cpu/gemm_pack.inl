@@ -1,6 +1,7 @@
 // Packing for gemm: a block of op(A) or op(B) rewritten as panels, so that the inner kernel reads one stream.
 //
-//   panels of width W, of a source s[K, n]:     | k=0: s[0,0..W-1] | k=1: s[1,0..W-1] | ... | next panel: s[0,W..2W-1] | ...
+//   panels of width W, of a source s[K, n]:     | k=0: s[0,0..W-1] | k=1: s[1,0..W-1] | ... | next panel: s[0,W..2W-1]
+//   | ...
 //
 // The last panel is filled up with zeros. A is packed along its rows (W = MR), B along its columns (W = NR).
 

@@ -85,8 +85,10 @@ inline void transpose(F32 (&r)[16]) {
   }
 #pragma GCC unroll 4
   for (int c = 0; c < 4; ++c) {
-    const __m512 even0 = _mm512_shuffle_f32x4(u[0][c], u[1][c], 0x88), odd0 = _mm512_shuffle_f32x4(u[0][c], u[1][c], 0xdd);
-    const __m512 even1 = _mm512_shuffle_f32x4(u[2][c], u[3][c], 0x88), odd1 = _mm512_shuffle_f32x4(u[2][c], u[3][c], 0xdd);
+    const __m512 even0 = _mm512_shuffle_f32x4(u[0][c], u[1][c], 0x88),
+                 odd0 = _mm512_shuffle_f32x4(u[0][c], u[1][c], 0xdd);
+    const __m512 even1 = _mm512_shuffle_f32x4(u[2][c], u[3][c], 0x88),
+                 odd1 = _mm512_shuffle_f32x4(u[2][c], u[3][c], 0xdd);
     r[c].v = _mm512_shuffle_f32x4(even0, even1, 0x88);
     r[4 + c].v = _mm512_shuffle_f32x4(odd0, odd1, 0x88);
     r[8 + c].v = _mm512_shuffle_f32x4(even0, even1, 0xdd);
@@ -152,8 +154,10 @@ inline void transpose(F64 (&r)[8]) {
   }
 #pragma GCC unroll 2
   for (int c = 0; c < 2; ++c) {
-    const __m512d even0 = _mm512_shuffle_f64x2(t[0][c], t[1][c], 0x88), odd0 = _mm512_shuffle_f64x2(t[0][c], t[1][c], 0xdd);
-    const __m512d even1 = _mm512_shuffle_f64x2(t[2][c], t[3][c], 0x88), odd1 = _mm512_shuffle_f64x2(t[2][c], t[3][c], 0xdd);
+    const __m512d even0 = _mm512_shuffle_f64x2(t[0][c], t[1][c], 0x88),
+                  odd0 = _mm512_shuffle_f64x2(t[0][c], t[1][c], 0xdd);
+    const __m512d even1 = _mm512_shuffle_f64x2(t[2][c], t[3][c], 0x88),
+                  odd1 = _mm512_shuffle_f64x2(t[2][c], t[3][c], 0xdd);
     r[c].v = _mm512_shuffle_f64x2(even0, even1, 0x88);
     r[2 + c].v = _mm512_shuffle_f64x2(odd0, odd1, 0x88);
     r[4 + c].v = _mm512_shuffle_f64x2(even0, even1, 0xdd);
