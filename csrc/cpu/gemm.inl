@@ -63,7 +63,8 @@ template <class V, class Blocks> struct Gemm {
   // Tile of the dot path: 24 sums in 32 registers, or 12 in 16 (4 x 6 spills there: 1.4 of NumPy, not 1.7).
   // One row takes eight columns, enough chains to cover the latency of fma.
   static constexpr bool kManyRegisters = sizeof(V) == 64;
-  static constexpr int DM = kManyRegisters ? 4 : 3, DN = kManyRegisters ? 6 : V::N > 1 ? 4 : 2;
+  static constexpr int DM = kManyRegisters ? 4 : V::N > 1 ? 3 : 2, DN = kManyRegisters ? 6 : V::N > 1 ? 4 : 2;
+  static_assert(kRowBlock % DM == 0, "a tile across two blocks of rows would sum db in another order");
   static constexpr int kRowColumns = 8, kDotStride = V::N > 8 ? V::N : 8;
 
   struct Range {
