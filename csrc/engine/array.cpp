@@ -172,8 +172,7 @@ Array Array::sliced(int axis, int64_t start, int64_t length, int64_t step) const
   Array out = *this;
   if (length > 0) out.data_ = static_cast<char*>(data_) + start * strides_[axis] * size_of(dtype_);
   out.shape_[axis] = length;
-  // Unsigned: with fewer than two elements the step may be anything, and means nothing.
-  out.strides_[axis] = static_cast<int64_t>(static_cast<uint64_t>(strides_[axis]) * static_cast<uint64_t>(step));
+  if (length > 1) out.strides_[axis] = strides_[axis] * step;  // else the step may be anything, and means nothing
   return out;
 }
 
