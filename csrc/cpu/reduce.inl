@@ -26,11 +26,14 @@ struct FoldSquares : Sums {
   template <class V> static V f(V total, V x) { return fma(x, x, total); }
 };
 
+template <class V> bool any_nan(V a) { return max_lanes(select(is_nan(a), lanes<V>(1.0), V::zero())) > 0; }
+
 // NaN is better than any number.
 struct FoldMax {
   static constexpr double identity = -__builtin_inf();
   template <class V> static V f(V best, V x) { return maximum(x, best); }
   template <class V> static V merge(V a, V b) { return maximum(a, b); }
+  template <class V> static double across(V a) { return any_nan(a) ? __builtin_nan("") : double{max_lanes(a)}; }
   static bool better(double a, double b) { return a > b || (a != a && b == b); }
   static double join(double a, double b) { return better(b, a) ? b : a; }
 };
@@ -38,21 +41,10 @@ struct FoldMin {
   static constexpr double identity = __builtin_inf();
   template <class V> static V f(V best, V x) { return minimum(x, best); }
   template <class V> static V merge(V a, V b) { return minimum(a, b); }
+  template <class V> static double across(V a) { return any_nan(a) ? __builtin_nan("") : double{min_lanes(a)}; }
   static bool better(double a, double b) { return a < b || (a != a && b == b); }
   static double join(double a, double b) { return better(b, a) ? b : a; }
 };
-
-template <class V, class Fold> double across_lanes(V a) {
-  if constexpr (Fold::identity == 0.0) {
-    return Fold::across(a);
-  } else {
-    typename V::scalar lane[V::N];
-    a.store(lane);
-    double best = Fold::identity;
-    for (int k = 0; k < V::N; ++k) best = Fold::join(best, static_cast<double>(lane[k]));
-    return best;
-  }
-}
 
 // x[n] -> its fold, n <= kRun.
 template <class V, class Fold> double fold_run(const typename V::scalar* x, int64_t n) {
@@ -66,7 +58,7 @@ template <class V, class Fold> double fold_run(const typename V::scalar* x, int6
   for (; i + V::N <= n; i += V::N) part[0] = Fold::f(part[0], V::load(x + i));
   const int rest = static_cast<int>(n - i);
   if (rest > 0) part[1] = Fold::f(part[1], V::load_n(x + i, rest, identity));
-  return across_lanes<V, Fold>(Fold::merge(Fold::merge(part[0], part[1]), Fold::merge(part[2], part[3])));
+  return Fold::across(Fold::merge(Fold::merge(part[0], part[1]), Fold::merge(part[2], part[3])));
 }
 
 template <class V, class Fold> double fold_row(const typename V::scalar* x, int64_t n) {
@@ -225,9 +217,28 @@ template <class V, class Fold> void fold_index(const ReduceArgs& args) {
 }
 
 // Products are kept in float64: a float32 product may leave float32's range on the way and come back.
+template <class T> double product_of_row(const T* x, int64_t n) {
+  constexpr int kAtOnce = 16;
+  double total[kAtOnce];
+  for (double& part : total) part = 1.0;
+  int64_t i = 0;
+  for (; i + kAtOnce <= n; i += kAtOnce)
+    for (int k = 0; k < kAtOnce; ++k) total[k] *= static_cast<double>(x[i + k]);
+  for (int k = 0; i < n; ++i, ++k) total[k] *= static_cast<double>(x[i]);
+  for (int k = 1; k < kAtOnce; ++k) total[0] *= total[k];
+  return total[0];
+}
+
 template <class V> void product(const ReduceArgs& args) {
   using T = typename V::scalar;
   const T* const x = static_cast<const T*>(args.x);
+  if (args.inner == 1) {
+    const int64_t block = most(1, kBlock / most(1, args.n));
+    return for_blocks(args.outer, block, args.outer * args.n >= kCheapParallel, [&](int64_t begin, int64_t end) {
+      for (int64_t row = begin; row < end; ++row)
+        static_cast<T*>(args.y)[row] = static_cast<T>(product_of_row(x + row * args.n, args.n));
+    });
+  }
   for_tasks(args.outer, args.outer * args.n * args.inner >= kCheapParallel, [&](int64_t o) {
     const T* slab = x + o * args.n * args.inner;
     for (int64_t j = 0; j < args.inner; j += kChunk) {
