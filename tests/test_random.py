@@ -161,3 +161,14 @@ def test_dropout_is_the_oracle_s(isa, dtype, rate):
         assert np.array_equal(y.check(), np.where(kept, x / dtype(1 - rate), 0))
         kernels.dropout(x, x, rate, SEED, STREAM)
         assert cases.bits(x) == cases.bits(y.array)
+
+
+def test_dropout_keeps_what_is_drawn_at_the_rate_itself(isa):
+    """u >= rate is decided in the 24 bits of u: at u itself, and one unit above and below."""
+    units = reference.unit_float32(40, SEED, STREAM)
+    x = np.ones(40, np.float32)
+    for unit in units[::7]:
+        for rate in (unit, unit + 2**-24, unit - 2**-24, unit + 2**-30):
+            y = np.empty_like(x)
+            kernels.dropout(x, y, rate, SEED, STREAM)
+            assert np.array_equal(y != 0, np.array(units) >= rate)
