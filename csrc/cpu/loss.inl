@@ -5,6 +5,7 @@
 // Layout     rows in at most 64 blocks, fixed by `rows` alone, each with its partial sum in float64. A row of labels is
 //            turned into one-hot targets in an L1 buffer of kChunk elements.
 // Arithmetic one exponential an element (cross-entropies), else bound by memory. Threads from 16384 elements on.
+// Refs       formulas/losses.h.
 
 constexpr int64_t kLossBlocks = 64;
 
