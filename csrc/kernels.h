@@ -146,7 +146,8 @@ struct SoftmaxArgs {
 //   value  = scale * sum_i w[i] l(y[i,:], t[i])     l as in formulas/losses.h
 //   dy     = its gradient with respect to y
 //   errors : labels: rows whose argmax (first of equals) differs from the label; with one column, whose (y > threshold)
-//            differs. Targets with binary_cross_entropy: rows with any (y > 0) != (t > 0.5); with squared_error: 0.
+//            differs. Targets with binary_cross_entropy: rows with any (y > 0) != (t > 0.5); with squared_error: 0;
+//            with softmax_cross_entropy: rows whose argmax differs from the targets'.
 //            threshold is 0.5 for squared_error, 0 for the others.
 // The sum runs over blocks of rows fixed by `rows` alone, in float64.
 struct LossArgs {
