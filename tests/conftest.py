@@ -9,6 +9,26 @@ import pytest
 from deltarule import _core
 
 
+def pytest_addoption(parser):
+    parser.addoption(
+        "--every",
+        type=int,
+        default=1,
+        metavar="N",
+        help="run each Nth of the chosen tests: a spread over all files",
+    )
+
+
+@pytest.hookimpl(trylast=True)  # after -m and -k have chosen
+def pytest_collection_modifyitems(config, items):
+    step = config.getoption("--every")
+    if step < 1:
+        raise pytest.UsageError(f"--every is {step}; wanted at least 1")
+    if step > 1:
+        config.hook.pytest_deselected(items=[item for i, item in enumerate(items) if i % step])
+        items[:] = items[::step]
+
+
 @pytest.fixture
 def one_line():
     """pytest.raises for a user's mistake: the message matches and is one line."""
