@@ -12,6 +12,7 @@ from deltarule import _core
 
 STUB = ast.parse((pathlib.Path(deltarule.__file__).parent / "_core.pyi").read_text(encoding="utf-8"))
 INHERITED = {"__doc__", "__module__", "__weakref__", "__init__", "__firstlineno__", "__static_attributes__"}
+INHERITED |= {"__buffer__", "__release_buffer__"}  # what Python 3.12 and later show of the buffer protocol
 
 
 def defined(body: list[ast.stmt]) -> dict[str, ast.stmt]:
