@@ -74,6 +74,7 @@ def shapes(isa, dtype, rng, count):
     depths = [0, 1, 2, lanes - 1, lanes, 2 * lanes + 3, 16, 17, 64, kc - 1, kc, kc + 1]
     always = [(1, 3 * nr + 5, kc + 3), (5, 40, kc + 3), (33, 2 * nr + 1, 2 * kc + 3)]
     always += [(150, nr + 1, kc + 1), (260, nr + 5, 2 * kc + 3), (300, 3 * nr + 2, 150), (200, 3200, 20)]
+    always += [(500, 10, kc + 3), (131, 16, 90), (49, 7, 40), (8 * mr + 5, 2 * nr + 3, 1), (200, nr, 1)]
     drawn = [tuple(int(rng.choice(sizes)) for sizes in (rows, cols, depths)) for _ in range(count)]
     return always + drawn
 
@@ -229,15 +230,23 @@ def test_sgd(isa, dtype, momentum, nesterov, weight_decay):
     mr, nr, lanes, kc = blocks(isa, dtype)
     lr = 0.1
     small = [(30, nr + 3, 1), (8 * mr + 3, lanes + 1, 12), (40, nr + 3, 2 * kc + 7), (30, 20, 0), (1, 70, 9)]
-    for m, n, k in [*small, (100, 3, kc + 1), (150, 12, 2 * kc + 9), (260, 12, 2 * kc + 7)]:
+    many = [
+        (100, 3, kc + 1),
+        (150, 12, 2 * kc + 9),
+        (260, 12, 2 * kc + 7),
+        (60, 2 * nr, 2 * kc),
+        (170, 10, 100),
+    ]
+    for number, (m, n, k) in enumerate([*small, *many]):
+        pad = 3 * (number % 2)
         x, dy, wide_x, wide_dy = operands(rng, m, n, k, dtype, True, False)
-        w = output(m, n, dtype, 3, 1, rng.standard_normal((m, n)))
+        w = output(m, n, dtype, pad, 1, rng.standard_normal((m, n)))
         old = w.view.astype(np.float64)
         gradient = 0.5 * (wide_x @ wide_dy) + weight_decay * old
         size = np.abs(gradient) + np.abs(old)
         update, velocity = gradient, None
         if momentum is not None:
-            velocity = output(m, n, dtype, 3, 2, rng.standard_normal((m, n)))
+            velocity = output(m, n, dtype, pad, 2, rng.standard_normal((m, n)))
             old_velocity = velocity.view.astype(np.float64)
             want_velocity = momentum * old_velocity + gradient
             update = gradient + momentum * want_velocity if nesterov else want_velocity
@@ -271,7 +280,7 @@ def test_nothing_to_do(isa, epilogue):
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_same_bits_for_any_number_of_threads(isa, dtype, trans_a, trans_b, threads):
     rng = np.random.default_rng(8)
-    few = [(1, 900, 300), (3, 900, 300), (16, 400, 500), (150, 40, 700)]
+    few = [(1, 900, 300), (3, 900, 300), (16, 400, 500), (150, 40, 700), (700, 10, 300), (300, 400, 1)]
     for m, n, k in [*few, (300, 250, 10), (250, 200, 150), (700, 3, 300), (200, 3300, 20)]:
         a, b, _, _ = operands(rng, m, n, k, dtype, trans_a, trans_b)
         y = rng.standard_normal((m, n)).astype(dtype)

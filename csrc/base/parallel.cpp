@@ -23,7 +23,7 @@ namespace {
 
 // A worker that found nothing to do spins this long before it sleeps: the gap between two kernels of one training step
 // is below 10 us, waking a sleeping thread costs 5 to 50 us.
-constexpr int kSpins = 4000;
+constexpr int kSpins = 20000;
 
 inline void relax() {
 #if defined(__x86_64__)

@@ -57,7 +57,7 @@ template <class V, class Blocks> struct Gemm {
   // Up to where packing does not pay, measured. Narrow tiles read B in pieces of a cache line or two, each in another
   // page, and cannot afford that as often.
   static constexpr int64_t kDirectRows = NR * sizeof(T) >= 256 ? 128 : 48, kDirectK = 16, kDotRows = 16,
-                           kDotColumns = 4;
+                           kDotColumns = 16, kDotManyRows = 64, kNarrow = 16;
   static constexpr double kDirectFlops = 2.0 * 96 * 96 * 96;
 
   // Tile of the dot path: 24 sums in 32 registers, or 12 in 16 (4 x 6 spills there: 1.4 of NumPy, not 1.7).
@@ -91,9 +91,13 @@ template <class V, class Blocks> struct Gemm {
       const int width = static_cast<int>(least(NR, cols.end - j));
       for (int64_t i = rows.begin; i < rows.end; i += MR) {
         const int height = static_cast<int>(least(MR, rows.end - i));
+        const T* a = panels_a + (i - rows.begin) * K;
         prefetch_tile(job, i, height, j);
-        micro_vectors<MR, MR, false>(blocks_of(width, V::N), K, panels_a + (i - rows.begin) * K, 1, MR, b, NR, 0,
-                                     products);
+        if (height == MR && width == NR && with_sink<V>(job, i, j, k.begin == 0, [&](auto sink) {
+              micro_tile<V, MR, NV, MR, false>(K, a, 1, MR, b, NR, 0, sink);
+            }))
+          continue;
+        micro_vectors<MR, MR, false>(blocks_of(width, V::N), K, a, 1, MR, b, NR, 0, products);
         finish<V, NR>(job, GemmTile<T>{products, NR, i, j, height, width, k.begin == 0, k.end == job.K}, kRowBlock);
       }
     }
@@ -177,33 +181,33 @@ template <class V, class Blocks> struct Gemm {
       if (vectors < Vectors)
         return micro_vectors<Rows, PackedA, Masked, Vectors - 1>(vectors, K, a, a_row, a_col, b, b_row, last, products);
     }
-    micro_tile<V, Rows, Vectors, NR, PackedA, Masked>(K, a, a_row, a_col, b, b_row, last, products);
+    micro_tile<V, Rows, Vectors, PackedA, Masked>(K, a, a_row, a_col, b, b_row, last, ToTile<V, NR>{products});
   }
 
-  // The tallest of the tiles MR, 4, 2, 1 that fits into `rows`; returns its height.
+  // The tallest of the tiles MR, 4, 2, 1 that fits into the rows left; returns its height.
   template <int Rows = MR>
-  static int direct_tile(int64_t rows, int width, int64_t K, const T* a, int64_t a_row, int64_t a_col, const T* b,
-                         int64_t b_row, T* products) {
+  static int direct_at(const Job& job, int64_t i, int64_t i_end, int64_t j, int64_t j_end, Range k) {
     if constexpr (Rows > 1) {
-      if (rows < Rows)
-        return direct_tile<(Rows > 4 ? 4 : Rows / 2)>(rows, width, K, a, a_row, a_col, b, b_row, products);
+      if (i_end - i < Rows) return direct_at<(Rows > 4 ? 4 : Rows / 2)>(job, i, i_end, j, j_end, k);
     }
+    const int width = static_cast<int>(least(NR, j_end - j));
+    const int64_t K = k.end - k.begin;
+    const T* a = job.A + i * job.a_row + k.begin * job.a_col;
+    const T* b = job.B + k.begin * job.b_row + j;
+    if (width == NR && with_sink<V>(job, i, j, k.begin == 0, [&](auto sink) {
+          micro_tile<V, Rows, NV, 0, false>(K, a, job.a_row, job.a_col, b, job.b_row, 0, sink);
+        }))
+      return Rows;
+    alignas(64) T products[Rows * NR];
     if (width == NR) {
-      micro_tile<V, Rows, NV, NR, 0, false>(K, a, a_row, a_col, b, b_row, 0, products);
+      micro_tile<V, Rows, NV, 0, false>(K, a, job.a_row, job.a_col, b, job.b_row, 0, ToTile<V, NR>{products});
     } else {
       const int vectors = (width + V::N - 1) / V::N;
-      micro_vectors<Rows, 0, true>(vectors, K, a, a_row, a_col, b, b_row, width - (vectors - 1) * V::N, products);
+      micro_vectors<Rows, 0, true>(vectors, K, a, job.a_row, job.a_col, b, job.b_row, width - (vectors - 1) * V::N,
+                                   products);
     }
+    finish<V, NR>(job, GemmTile<T>{products, NR, i, j, Rows, width, k.begin == 0, k.end == job.K}, kRowBlock);
     return Rows;
-  }
-
-  static int direct_at(const Job& job, int64_t i, int64_t i_end, int64_t j, int64_t j_end, Range k) {
-    alignas(64) T products[MR * NR];
-    const int width = static_cast<int>(least(NR, j_end - j));
-    const int rows = direct_tile(i_end - i, width, k.end - k.begin, job.A + i * job.a_row + k.begin * job.a_col,
-                                 job.a_row, job.a_col, job.B + k.begin * job.b_row + j, job.b_row, products);
-    finish<V, NR>(job, GemmTile<T>{products, NR, i, j, rows, width, k.begin == 0, k.end == job.K}, kRowBlock);
-    return rows;
   }
 
   static void direct(const Job& job, int threads) {
@@ -252,6 +256,90 @@ template <class V, class Blocks> struct Gemm {
     });
   }
 
+  // One k: rows of B[0,:] scaled, each written (or updated) as one stream.
+  static void outer(const Job& job, int threads) {
+    const int64_t units = blocks_of(job.M, kRowBlock), tasks = threads > 1 ? least(units, 4 * threads) : 1;
+    for_tasks(tasks, true, [&](int64_t task) {
+      const int64_t end = least(part_start(units, tasks, task + 1) * kRowBlock, job.M);
+      for (int64_t i = part_start(units, tasks, task) * kRowBlock; i < end; ++i) {
+        const V x = V::set(job.A[i * job.a_row]);
+        int64_t j = 0;
+        with_sink<V>(job, i, 0, true, [&](auto sink) {
+          for (; j + NR <= job.N; j += NR, sink.c += NR) {
+            V product[NV];
+#pragma GCC unroll 16
+            for (int v = 0; v < NV; ++v) product[v] = x * V::load(job.B + j + v * V::N);
+            sink.row(0, product);
+          }
+        });
+        alignas(64) T products[NR];
+        for (; j < job.N; j += NR) {
+          const int width = static_cast<int>(least(NR, job.N - j));
+          for (int v = 0; v < width; v += V::N) (x * load_some<V>(job.B + j + v, width - v)).store(products + v);
+          finish<V, NR>(job, GemmTile<T>{products, NR, i, j, 1, width, true, true}, kRowBlock);
+        }
+      }
+    });
+  }
+
+  // ---- narrow ----
+
+  // A few columns, A stored by columns: the transposed product, whose rows are full vectors, turned round block by
+  // block.
+  template <int Rows = MR>
+  static void narrow_rows(int64_t rows, const Job& job, int64_t i, int64_t width, int64_t j, Range k, T* across) {
+    if constexpr (Rows > 1) {
+      if (rows < Rows) return narrow_rows<Rows - 1>(rows, job, i, width, j, k, across);
+    }
+    const int64_t vectors = blocks_of(width, V::N), last = width - (vectors - 1) * V::N;
+    micro_vectors<Rows, 0, true>(vectors, k.end - k.begin, job.B + k.begin * job.b_row + j * job.b_col, job.b_col,
+                                 job.b_row, job.A + k.begin * job.a_col + i, job.a_col, static_cast<int>(last), across);
+  }
+
+  // across[N, NR] -> products[rows, N]. A row is stored whole: what is too much, the next one overwrites.
+  static void turn(const T* across, int64_t N, int64_t rows, T* products) {
+    for (int64_t i = 0; i < rows; i += V::N)
+      for (int64_t j = 0; j < N; j += V::N) {
+        V block[V::N];
+#pragma GCC unroll 16
+        for (int r = 0; r < V::N; ++r) block[r] = V::load(across + (j + r) * NR + i);
+        transpose(block);
+        if (N <= V::N) {
+#pragma GCC unroll 16
+          for (int r = 0; r < V::N; ++r) block[r].store(products + (i + r) * N);
+        } else {
+          for (int r = 0; r < V::N; ++r) store_some(block[r], products + (i + r) * N + j, static_cast<int>(N - j));
+        }
+      }
+  }
+
+  static void narrow(const Job& job, int threads) {
+    const int64_t units = blocks_of(job.M, kRowBlock), tasks = threads > 1 ? least(units, 4 * threads) : 1;
+    const int64_t k_blocks = blocks_of(job.K, KC), height = blocks_of(job.N, blocks_of(job.N, MR));
+    const int N = static_cast<int>(job.N);
+    // Without bias or db an element's column does not matter: rows that touch are one long row.
+    const bool flat = job.ldc == N && (job.args.epilogue == Epilogue::none || job.args.epilogue == Epilogue::sgd);
+    for_tasks(tasks, true, [&](int64_t task) {
+      alignas(64) T across[kNarrow * NR] = {}, products[kRowBlock * kNarrow + V::N];
+      for (int64_t unit = part_start(units, tasks, task); unit < part_start(units, tasks, task + 1); ++unit) {
+        const int64_t i = unit * kRowBlock;
+        const int rows = static_cast<int>(least(kRowBlock, job.M - i));
+        for (int64_t block = 0; block < k_blocks; ++block) {
+          const Range k = k_range(job, k_blocks, block);
+          for (int64_t r = 0; r < rows; r += NR) {
+            const int64_t width = least(NR, rows - r);
+            for (int64_t j = 0; j < N; j += height)
+              narrow_rows(least(height, N - j), job, i + r, width, j, k, across + j * NR);
+            turn(across, N, width, products + r * N);
+          }
+          const bool first = k.begin == 0, last = k.end == job.K;
+          if (flat) finish<V, 0>(job, GemmTile<T>{products, 0, i, 0, 1, rows * N, first, last}, kRowBlock);
+          else finish<V, 0>(job, GemmTile<T>{products, N, i, 0, rows, N, first, last}, kRowBlock);
+        }
+      }
+    });
+  }
+
   // ---- dot ----
 
   template <int Rows, int Columns>
@@ -266,6 +354,14 @@ template <class V, class Blocks> struct Gemm {
     int64_t i = rows.begin;
     for (; i + DM <= rows.end; i += DM) dot_at<DM, Columns>(job, a, a_row, b, b_row, i, j);
     for (; i < rows.end; ++i) dot_at<1, Columns>(job, a, a_row, b, b_row, i, j);
+  }
+
+  template <int Columns = DN, class... Rest>
+  static void dot_columns(int64_t width, const Job& job, const Rest&... rest) {
+    if constexpr (Columns > 1) {
+      if (width < Columns) return dot_columns<Columns - 1>(width, job, rest...);
+    }
+    dot_rows<Columns>(job, rest...);
   }
 
   // s[n,K] with strides -> rows contiguous along k, in `which`; the operand itself if it is so already.
@@ -302,9 +398,11 @@ template <class V, class Blocks> struct Gemm {
       int64_t j = cols.begin;
       if (job.M == 1)
         for (; j + kRowColumns <= cols.end; j += kRowColumns) dot_at<1, kRowColumns>(job, a, a_row, b, b_row, 0, j);
-      for (; j + DN <= cols.end; j += DN) dot_rows<DN>(job, rows, a, a_row, b, b_row, j);
-      for (; j + 2 <= cols.end; j += 2) dot_rows<2>(job, rows, a, a_row, b, b_row, j);
-      for (; j < cols.end; ++j) dot_rows<1>(job, rows, a, a_row, b, b_row, j);
+      while (j < cols.end) {  // equal tiles: ten columns are five and five
+        const int64_t tiles = blocks_of(cols.end - j, DN), width = blocks_of(cols.end - j, tiles);
+        dot_columns(width, job, rows, a, a_row, b, b_row, j);
+        j += width;
+      }
     });
   }
 
@@ -312,7 +410,7 @@ template <class V, class Blocks> struct Gemm {
 
   static bool dot_pays(const GemmArgs& args) {
     if (args.K < 2 * V::N) return false;
-    return args.trans_b ? args.M <= kDotRows : args.N <= kDotColumns && !args.trans_a;
+    return args.trans_b ? args.M <= kDotRows : args.N <= (args.M < kDotManyRows ? 4 : kDotColumns) && !args.trans_a;
   }
 
   static void run(const GemmArgs& args) {
@@ -337,7 +435,9 @@ template <class V, class Blocks> struct Gemm {
       const double flops = 2.0 * static_cast<double>(job.M) * static_cast<double>(job.N) * static_cast<double>(job.K);
       const int threads = flops < 2 * kTaskFlops ? 1 : num_threads();
       if (job.K == 0) direct(job, 1);
+      else if (job.K == 1 && job.b_col == 1 && job.N >= NR) outer(job, threads);
       else if (dot_pays(args)) dot(job, threads);
+      else if (args.trans_a && job.N <= kNarrow && job.M > 2 * V::N && V::N > 1) narrow(job, threads);
       else if (!args.trans_b && job.M == 1) one_row(job, threads);
       else if (!args.trans_b && (job.M <= kDirectRows || job.K <= kDirectK || flops <= kDirectFlops))
         direct(job, threads);

@@ -143,6 +143,63 @@ template <class V, int Columns, class T> inline void finish_sgd(const GemmJob<T>
   });
 }
 
+// Where the rows of a full tile go, in lanes, when its sums are still in registers. A tile of products is the general
+// case, for `finish`; the other two are what `finish` would do, without the detour through memory, which costs a tile
+// of few k as much time as its products.
+template <class V, int Stride> struct ToTile {
+  typename V::scalar* products;
+  template <int NV> void row(int i, const V (&sum)[NV]) const {
+#pragma GCC unroll 16
+    for (int v = 0; v < NV; ++v) sum[v].store(products + i * Stride + v * V::N);
+  }
+};
+
+// C = alpha P, or C += alpha P.
+template <class V, bool Accumulate> struct ToC {
+  typename V::scalar* c;
+  int64_t ldc;
+  V alpha;
+  template <int NV> void row(int i, const V (&sum)[NV]) const {
+    typename V::scalar* to = c + i * ldc;
+#pragma GCC unroll 16
+    for (int v = 0; v < NV; ++v) {
+      if constexpr (Accumulate) fma(alpha, sum[v], V::load(to + v * V::N)).store(to + v * V::N);
+      else (alpha * sum[v]).store(to + v * V::N);
+    }
+  }
+};
+
+// C -= lr alpha P: sgd without decay or momentum.
+template <class V> struct ToWeights {
+  typename V::scalar* c;
+  int64_t ldc;
+  V alpha, rate;
+  template <int NV> void row(int i, const V (&sum)[NV]) const {
+    typename V::scalar* to = c + i * ldc;
+#pragma GCC unroll 16
+    for (int v = 0; v < NV; ++v) fnma(rate, alpha * sum[v], V::load(to + v * V::N)).store(to + v * V::N);
+  }
+};
+
+// use(sink) for the full tile at C[i,j] if its epilogue is one of these; else false.
+template <class V, class T, class Use>
+bool with_sink(const GemmJob<T>& job, int64_t i, int64_t j, bool first, const Use& use) {
+  const GemmArgs& args = job.args;
+  T* c = job.C + i * job.ldc + j;
+  const V alpha = lanes<V>(args.alpha);
+  if (args.epilogue == Epilogue::none) {
+    if (first && args.beta == 0.0) use(ToC<V, false>{c, job.ldc, alpha});
+    else if (!first || args.beta == 1.0) use(ToC<V, true>{c, job.ldc, alpha});
+    else return false;
+    return true;
+  }
+  if (args.epilogue == Epilogue::sgd && args.velocity == nullptr && (args.weight_decay == 0.0 || !first)) {
+    use(ToWeights<V>{c, job.ldc, alpha, lanes<V>(args.lr)});
+    return true;
+  }
+  return false;
+}
+
 // Width: of a full tile, for the epilogues in which moving C is all the work.
 template <class V, int Width, class T> void finish(const GemmJob<T>& job, const GemmTile<T>& tile, int64_t row_block) {
   switch (job.args.epilogue) {

@@ -11,13 +11,12 @@ template <int Bytes> inline void prefetch_row(const void* row) {
   for (int byte = 0; byte < Bytes; byte += 64) __builtin_prefetch(static_cast<const char*>(row) + byte);
 }
 
-// a[MR,K] b[K, NV lanes] -> tile[MR, NV lanes], row length Stride. The column stride of a is a template argument where
-// it is packed (PackedA > 0: panels of PackedA rows), so that the addresses are constants.
-// Masked: the last of the NV vectors has `last` columns only and no byte beyond is read.
-template <class V, int MR, int NV, int Stride, int PackedA, bool Masked>
+// a[MR,K] b[K, NV lanes] -> sink.row(i, sum[NV]) for each row of the tile, straight from the registers. The column
+// stride of a is a template argument where it is packed (PackedA > 0: panels of PackedA rows), so that the addresses
+// are constants. Masked: the last of the NV vectors has `last` columns only and no byte beyond is read.
+template <class V, int MR, int NV, int PackedA, bool Masked, class Sink>
 [[gnu::noinline]] void micro_tile(int64_t K, const typename V::scalar* a, int64_t a_row, int64_t a_col,
-                                  const typename V::scalar* b, int64_t b_row, [[maybe_unused]] int last,
-                                  typename V::scalar* tile) {
+                                  const typename V::scalar* b, int64_t b_row, [[maybe_unused]] int last, Sink sink) {
   V sum[MR][NV];
   // The unroll pragmas are load-bearing: without them GCC keeps `sum` in memory (a third of the speed).
 #pragma GCC unroll 16
@@ -43,9 +42,7 @@ template <class V, int MR, int NV, int Stride, int PackedA, bool Masked>
     b += b_row;
   }
 #pragma GCC unroll 16
-  for (int i = 0; i < MR; ++i)
-#pragma GCC unroll 16
-    for (int v = 0; v < NV; ++v) sum[i][v].store(tile + i * Stride + v * V::N);
+  for (int i = 0; i < MR; ++i) sink.row(i, sum[i]);
 }
 
 // a[MR,K] b[NR,K], both contiguous along k -> tile[MR,NR] of dot products, row length Stride.

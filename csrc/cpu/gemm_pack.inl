@@ -34,18 +34,24 @@ void pack_columns(const typename V::scalar* s, int64_t ld, int64_t K, int n, typ
     typename V::scalar* to = panel + k * W;
     int i = 0;
     if constexpr (blockwise) {
-      if (run == kRun) {
-        for (; i + V::N <= n; i += V::N)
+      for (; i + V::N <= n; i += V::N)
 #pragma GCC unroll 2
-          for (int part = 0; part < kRun; part += V::N) {
-            V block[V::N];
+        for (int part = 0; part < kRun; part += V::N) {
+          const int depth = run - part;
+          if (depth <= 0) break;
+          V block[V::N];
+          if (depth >= V::N) {
 #pragma GCC unroll 16
             for (int r = 0; r < V::N; ++r) block[r] = V::load(s + (i + r) * ld + k + part);
-            transpose(block);
+          } else {
 #pragma GCC unroll 16
-            for (int r = 0; r < V::N; ++r) block[r].store(to + (part + r) * W + i);
+            for (int r = 0; r < V::N; ++r) block[r] = V::load_n(s + (i + r) * ld + k + part, depth);
           }
-      }
+          transpose(block);
+#pragma GCC unroll 16
+          for (int r = 0; r < V::N; ++r)
+            if (r < depth) block[r].store(to + (part + r) * W + i);
+        }
     }
     for (; i < n; ++i) {
       const typename V::scalar* from = s + i * ld + k;
