@@ -27,6 +27,20 @@ const Kernels* find_isa(const std::string& name, const char* from) {
   throw ValueError(message(from, " is '", name, "'; choose one of: ", choices(true)));
 }
 
+#if defined(__x86_64__)
+// The AVX-512 table with matrix products of its own for precisions below float32.
+Kernels avx512_with(const char* name, const char* needs, void (*gemm)(const GemmArgs&) noexcept, const char* high,
+                    const char* medium) {
+  Kernels table = cpu::avx512_table;
+  table.name = name;
+  table.needs = needs;
+  table.gemm = gemm;
+  table.products[static_cast<int>(Precision::high)] = high;
+  table.products[static_cast<int>(Precision::medium)] = medium;
+  return table;
+}
+#endif
+
 // The best supported one, or what DELTARULE_ISA forces. A wrong setting of the environment throws here, at the first
 // use of the device, and not in a kernel.
 const Kernels* initial_isa() {
@@ -54,8 +68,13 @@ Device& cpu_device() {
 }  // namespace
 
 const std::vector<Isa>& isas() {
+#if defined(__x86_64__)
+  static const Kernels avx512_bf16 = avx512_with("avx512_bf16", "AVX-512 F, BW, DQ, VL, BF16", cpu::avx512_bf16::gemm,
+                                                 "float32", "bfloat16 (vdpbf16ps)");
+#endif
   static const std::vector<Isa> list = {
 #if defined(__x86_64__)
+      {&avx512_bf16, cpu::has_avx512_bf16()},
       {&cpu::avx512_table, cpu::has_avx512()},
       {&cpu::avx2_table, cpu::has_avx2()},
 #endif

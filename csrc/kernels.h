@@ -25,7 +25,8 @@
 
 namespace deltarule {
 
-// How float32 products are formed on matrix units; names as in PyTorch. float64 ignores it.
+// How float32 products may be formed on matrix units; names as in PyTorch. A table without such a unit, shapes that are
+// slower there and values it cannot hold take float32, which is more than was asked for. float64 ignores it.
 enum class Precision : uint8_t { highest, high, medium };
 
 enum class Epilogue : uint8_t { none, bias_act, backprop, sgd };
@@ -233,6 +234,7 @@ struct Kernels {
   void (*gather_rows)(const GatherArgs&) noexcept;
   void (*fill_random)(const RandomArgs&) noexcept;
   void (*dropout)(const DropoutArgs&) noexcept;
+  const char* products[3] = {"float32", "float32", "float32"};  // what gemm forms for each Precision, in words
 };
 
 }  // namespace deltarule

@@ -14,6 +14,7 @@ import sys
 
 import deltarule
 import pytest
+from conftest import BFLOAT16
 from deltarule import _core
 from test_threads import python
 
@@ -69,10 +70,12 @@ def test_extension_needs_no_foreign_library():
 
 
 def fenced_sources() -> list[tuple[str, list[str]]]:
+    avx512 = ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mfma"]
     return [
         ("scalar", []),
         ("avx2", ["-mavx2", "-mfma"]),
-        ("avx512", ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mfma"]),
+        ("avx512", avx512),
+        ("avx512_bf16", [*avx512, "-mavx512bf16"]),
     ]
 
 
@@ -106,7 +109,8 @@ def test_isa_objects_have_no_weak_symbols(isa, flags, tmp_path):
     weak = [line for line in lines if re.search(r" [WVu] ", line)]
     assert weak == []
     outside = [line for line in lines if re.search(r" [TDRB] ", line)]
-    assert [line.split(" ", 2)[2] for line in outside] == [f"deltarule::cpu::{isa}_table"]
+    symbol = f"{isa}::gemm(deltarule::GemmArgs const&)" if isa in BFLOAT16 else f"{isa}_table"
+    assert [line.split(" ", 2)[2] for line in outside] == [f"deltarule::cpu::{symbol}"]
 
 
 def modules() -> list[str]:

@@ -141,15 +141,24 @@ def central_difference(gradient, direction):
     return 1e-8 * (1 + np.linalg.norm(gradient) * np.linalg.norm(direction))
 
 
-def gemm(a, b, k, dtype, result):
+# What rounding both operands to bfloat16 planes, and products of the lower planes left out, may do to a term,
+# halved. One plane: a significand of 8 bits. Two planes: 2^-17 each and the product of the lower ones, 2^-16.
+# Three planes: what is left out is below a rounding of the sum.
+INPUT_UNIT = {"highest": 0.0, "high": 2.0**-16, "medium": 2.0**-8}
+
+
+def gemm(a, b, k, dtype, result, precision="highest"):
     """Bound on |C - C64| of C = A B with K products an element, element by element.
 
-    [(2 sqrt(K) + 4) u] (|A||B|) + u |C|: rounding errors of a chain add up like a random walk. Observed
-    worst, float32: 4 u on normal data, 1.0 sqrt(K) u on uniform data; one term dropped at K = 4096 is about
-    2,300 u.
+    [(2 sqrt(K) + 4) u + 2 u_in] (|A||B|) + u |C|: rounding errors of a chain add up like a random walk, those
+    of the operands need not cancel. Observed worst, float32: 4 u on normal data, 1.0 sqrt(K) u on uniform
+    data; one term dropped at K = 4096 is about 2,300 u. Products below the normal numbers lose half a
+    subnormal each.
     """
     u = np.finfo(dtype).eps / 2
-    return (2 * np.sqrt(k) + 4) * u * (np.abs(a) @ np.abs(b)) + u * np.abs(result)
+    relative = (2 * np.sqrt(k) + 4) * u + 2 * INPUT_UNIT[precision]
+    underflow = k * float(np.finfo(dtype).smallest_subnormal) / 2
+    return relative * (np.abs(a) @ np.abs(b)) + u * np.abs(result) + underflow
 
 
 def summed(terms, dtype):

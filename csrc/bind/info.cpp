@@ -5,6 +5,7 @@
 #include "base/parallel.h"
 #include "cpu/features.h"
 #include "device.h"
+#include "engine/names.h"
 
 namespace py = pybind11;
 
@@ -45,6 +46,9 @@ py::dict info() {
   facts["devices"] = device_names();
   facts["isas"] = isa_list();
   facts["isa"] = current_kernels().name;
+  py::dict products;
+  for (int i = 0; i < 3; ++i) products[kPrecisions[i]] = current_kernels().products[i];
+  facts["precisions"] = products;
   facts["threads"] = num_threads();
   facts["cores"] = available_cores();
   py::dict caches;  // bytes

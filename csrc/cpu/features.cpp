@@ -47,9 +47,12 @@ bool has_avx512() {
   const bool all = bit(ebx, 16) && bit(ebx, 17) && bit(ebx, 30) && bit(ebx, 31);  // F, DQ, BW, VL
   return all && has_avx2() && (xcr0() & kZmm) == kZmm;
 }
+
+bool has_avx512_bf16() { return has_avx512() && bit(cpuid(7, 1).eax, 5); }
 #else
 bool has_avx2() { return false; }
 bool has_avx512() { return false; }
+bool has_avx512_bf16() { return false; }
 #endif
 
 int64_t cache_bytes([[maybe_unused]] int level) {

@@ -9,6 +9,11 @@ extern const Kernels scalar_table;
 #if defined(__x86_64__)
 extern const Kernels avx2_table;
 extern const Kernels avx512_table;
+
+// Matrix products for the AVX-512 table where the CPU has more; devices.cpp puts them in.
+namespace avx512_bf16 {
+void gemm(const GemmArgs&) noexcept;
+}
 #endif
 
 // Slots that need no lane type, shared by every table (copy.cpp, random.cpp).

@@ -276,7 +276,9 @@ def matmul(a: Any, b: Any, *, precision: str = "highest", out: Any = None) -> An
     a, b : array_like, [..., M, K] and [..., K, N]
         Leading axes are broadcast; a 1-D `a` is a row, a 1-D `b` a column, and the axis so added is dropped.
     precision : {"highest", "high", "medium"}
-        How float32 products are formed on matrix units: float32-accurate, about 16 bits, bfloat16.
+        How float32 products may be formed: float32-accurate; from two bfloat16 numbers for each float32, about
+        16 bits; or from one, 8 bits; always summed in float32. Without a unit for it (see
+        ``dr.info()["precisions"]``), for small products and for values bfloat16 cannot hold it is float32.
     out : Array or ndarray, optional
         Written to and returned; of the result's shape and dtype.
 

@@ -62,7 +62,7 @@ def render(facts: dict[str, Any]) -> str:
     for isa in facts["isas"]:
         mark = "*" if isa["name"] == facts["isa"] else " "
         support = "" if isa["supported"] else "  (not on this machine)"
-        lines.append(f"        {mark} {isa['name']:<8} needs {isa['needs']}{support}")
+        lines.append(f"        {mark} {isa['name']:<11} needs {isa['needs']}{support}")
     lines.append(f"threads   {facts['threads']}; changed with DELTARULE_NUM_THREADS=N or --threads N")
     shown = {"version", "python", "numpy", "machine", "devices", "isa", "isas", "threads", "packages"}
     for key, value in facts.items():

@@ -75,7 +75,7 @@ def _hidden(ctx: click.Context, parameter: click.Parameter, value: str) -> tuple
 @click.option("--device", default="cpu", show_default=True, metavar="NAME",
               help=f"Of this machine: {', '.join(_core.devices())}.")  # fmt: skip
 @click.option("--precision", default="highest", show_default=True,
-              type=click.Choice(["highest", "high", "medium"]), help="Of the matrix products.")  # fmt: skip
+              type=click.Choice(["highest", "high", "medium"]), help="Of matrix products.")  # fmt: skip
 @click.option("--threads", type=click.IntRange(min=1), help="The result is the same for every number.")
 @click.option("--out", metavar="NAME", help="Folder to write: runs/NAME, or a path with a slash as it is. "
               "[default: data, date and seed]")  # fmt: skip

@@ -52,7 +52,7 @@ class Network:
     device : str
         "cpu", or another of ``_core.devices()``.
     precision : "highest", "high" or "medium"
-        Of float32 products on matrix units.
+        Of float32 products on matrix units, see `deltarule.matmul`.
     dtype : "float32" or "float64"
     seed : int
         Of initial weights, shuffling and dropout: the same seed, the same bits.
