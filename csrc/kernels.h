@@ -234,6 +234,8 @@ struct Kernels {
   void (*gather_rows)(const GatherArgs&) noexcept;
   void (*fill_random)(const RandomArgs&) noexcept;
   void (*dropout)(const DropoutArgs&) noexcept;
+  // For benches: rounds of multiply-adds in registers, on the calling thread; how many FLOP that was.
+  int64_t (*peak)(int64_t rounds) noexcept;
   const char* products[3] = {"float32", "float32", "float32"};  // what gemm forms for each Precision, in words
 };
 

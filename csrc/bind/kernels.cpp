@@ -108,6 +108,9 @@ void bind_kernels(py::module_& m) {
               "alpha"_a = 1.0, "beta"_a = 0.0, "epilogue"_a = "none", "activation"_a = "linear", "slope"_a = 0.0,
               "bias"_a = none, "z"_a = none, "y"_a = none, "db"_a = none, "lr"_a = 0.0, "momentum"_a = 0.0,
               "weight_decay"_a = 0.0, "velocity"_a = none, "nesterov"_a = false, "precision"_a = "highest");
+  kernels.def(
+      "peak", [](int64_t rounds) { return current_kernels().peak(rounds); }, "rounds"_a,
+      py::call_guard<py::gil_scoped_release>());
   bind_elementwise_kernels(kernels);
 }
 

@@ -26,6 +26,7 @@ struct GemmBlocks64 {
 #include "cpu/reduce.inl"
 #include "cpu/loss.inl"
 #include "cpu/step.inl"
+#include "cpu/peak.inl"
 // clang-format on
 
 }  // namespace
@@ -38,7 +39,7 @@ extern const Kernels avx512_table = {
     reduce,      softmax,
     loss,        step,
     gather_rows, fill_random,
-    dropout,
+    dropout,     peak,
 };
 
 }  // namespace deltarule::cpu

@@ -26,13 +26,14 @@ struct GemmBlocks64 {
 #include "cpu/reduce.inl"
 #include "cpu/loss.inl"
 #include "cpu/step.inl"
+#include "cpu/peak.inl"
 // clang-format on
 
 }  // namespace
 
 extern const Kernels scalar_table = {
     "scalar", "nothing", gemm, unary, binary,      copy,        activate, activate_grad,
-    reduce,   softmax,   loss, step,  gather_rows, fill_random, dropout,
+    reduce,   softmax,   loss, step,  gather_rows, fill_random, dropout,  peak,
 };
 
 }  // namespace deltarule::cpu
