@@ -1,115 +1,194 @@
-"""Element-wise kernels, reductions and random fills: nanoseconds an element, beside NumPy where it has the function.
+"""Element-wise functions, softmax and a sum on 1e2 to 1e7 float32: ns an element beside NumPy, PyTorch and JAX.
 
-    python bench/elementwise.py [--threads 1] [--dtype float32] [--isa avx512,avx2] [--n 16000] [--json FILE]
+    python bench/elementwise.py [--threads 1,2] [--n 100,10000] [--isa avx512,avx2] [--slots] [--json FILE]
 
-Each result is checked against NumPy in float64 first. The peers run interleaved in this process; figures are medians,
-the ratio is the median of the rounds' ratios. 16000 float32 elements in and out stay in the L2 cache.
+Outputs are preallocated where the library takes them (JAX and our softmax and relu allocate). The percentage is of the
+memory bandwidth of this run, so arrays that stay in a cache exceed 100. `--slots` times instead every kernel of the
+table on its own, NumPy beside it where it has the function: reductions, activations, optimisers' updates, random fills.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import platform
-import statistics
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Any
 
+import deltarule as dr
+import harness
 import numpy as np
 from deltarule import _core
+from harness import Case, Clock, clock
 
-NUMPY = {
-    **{
-        name: getattr(np, name)
-        for name in ("negative", "sqrt", "square", "exp", "expm1", "log", "log1p", "tanh")
-    },
-    "add": np.add,
-    "sum": np.sum,
-    "max": np.max,
-    "argmax": np.argmax,
-}
+SIZES = [10**power for power in range(2, 8)]
+ROWS = {"softmax rows of 10": 10, "softmax rows of 1000": 1000}
+ARRAYS = {"sum": 1, "add": 3}  # that a call reads and writes; the others 2
+
+Call = Callable[[], Any]
 
 
-def work(
-    n: int, dtype: str
-) -> dict[str, tuple[Callable[[], object], Callable[[], object] | None, np.ndarray | None]]:
-    """name -> (ours, NumPy's or None, our output)."""
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--n", type=harness.counts, help="elements; default 1e2 to 1e7, with --slots 16000")
+    parser.add_argument("--isa", default="", help="comma-separated; default: the best of this machine")
+    parser.add_argument("--slots", action="store_true", help="the kernels of the table, one by one")
+
+
+def ours(x: np.ndarray, y: np.ndarray) -> dict[str, Call]:
+    a, b, out = dr.asarray(x), dr.asarray(y), dr.empty(x.shape, dtype="float32")
+    return {
+        "exp": lambda: dr.exp(a, out=out),
+        "tanh": lambda: dr.tanh(a, out=out),
+        "sigmoid": lambda: dr.sigmoid(a, out=out),
+        "relu": lambda: dr.activate(a, "relu"),
+        "add": lambda: dr.add(a, b, out=out),
+        "sum": lambda: dr.sum(a),
+        "softmax": lambda: dr.softmax(a),
+    }
+
+
+def numpy(x: np.ndarray, y: np.ndarray) -> dict[str, Call]:
+    out = np.empty_like(x)
+
+    def sigmoid() -> np.ndarray:
+        np.negative(x, out=out)
+        np.exp(out, out=out)
+        np.add(out, 1, out=out)
+        return np.reciprocal(out, out=out)
+
+    def softmax() -> np.ndarray:
+        np.subtract(x, x.max(axis=-1, keepdims=True), out=out)
+        np.exp(out, out=out)
+        return np.divide(out, out.sum(axis=-1, keepdims=True), out=out)
+
+    return {
+        "exp": lambda: np.exp(x, out=out),
+        "tanh": lambda: np.tanh(x, out=out),
+        "sigmoid": sigmoid,
+        "relu": lambda: np.maximum(x, 0, out=out),
+        "add": lambda: np.add(x, y, out=out),
+        "sum": lambda: np.sum(x),
+        "softmax": softmax,
+    }
+
+
+def torch(x: np.ndarray, y: np.ndarray) -> dict[str, Call]:
+    import torch
+
+    a, b = torch.from_numpy(x), torch.from_numpy(y)
+    out = torch.empty_like(a)
+    return {
+        "exp": lambda: torch.exp(a, out=out),
+        "tanh": lambda: torch.tanh(a, out=out),
+        "sigmoid": lambda: torch.sigmoid(a, out=out),
+        "relu": lambda: torch.clamp_min(a, 0, out=out),
+        "add": lambda: torch.add(a, b, out=out),
+        "sum": lambda: torch.sum(a),
+        "softmax": lambda: torch.softmax(a, -1, out=out),
+    }
+
+
+def jax(x: np.ndarray, y: np.ndarray) -> dict[str, Call]:
+    import jax
+    from jax import nn
+    from jax import numpy as jnp
+
+    a, b = jax.device_put(x), jax.device_put(y)
+    functions = {"exp": jnp.exp, "tanh": jnp.tanh, "sigmoid": nn.sigmoid, "relu": nn.relu, "sum": jnp.sum}
+    functions |= {"softmax": nn.softmax}
+    calls = {name: (lambda f: lambda: f(a))(jax.jit(function)) for name, function in functions.items()}
+    add = jax.jit(jnp.add)
+    return {**calls, "add": lambda: add(a, b)}
+
+
+MAKERS = {"numpy": numpy, "torch": torch, "jax": jax}
+
+
+def clocks(name: str, calls: dict[str, Call]) -> tuple[Clock, dict[str, Clock]]:
+    """Our clock and the peers', after a comparison of their results."""
+    expected = np.asarray(calls["numpy"](), dtype=np.float64)
+    for library, call in calls.items():
+        error = np.abs(np.asarray(call(), dtype=np.float64) - expected)
+        tolerance = 1e-5 * np.maximum(np.abs(expected), 1e-3)
+        assert np.all(error <= tolerance), f"{name}: {library} is wrong"
+    wait = {}
+    if "jax" in calls:
+        from jax import block_until_ready
+
+        wait["jax"] = block_until_ready
+    timed = {library: clock(call, wait.get(library)) for library, call in calls.items()}
+    return timed.pop("deltarule"), timed
+
+
+def functions(n: int, options: argparse.Namespace) -> Iterator[Case]:
+    """The functions of the issue's table on n elements."""
+    rng = np.random.default_rng(0)
+    for name in ("exp", "tanh", "sigmoid", "relu", "add", "sum", *ROWS):
+        cols = ROWS.get(name, n)
+        if cols > n:
+            continue
+        shape = (n // cols, cols) if name in ROWS else (n,)
+        low = 0 if name == "sum" else -3  # a sum near 0 has no relative error to compare
+        x, y = (rng.uniform(low, 3, shape).astype(np.float32) for _ in range(2))
+        key = name.split()[0]
+        # NumPy is always there to compare with; it is timed only if it is a peer.
+        made = {
+            "deltarule": ours,
+            **{peer: MAKERS[peer] for peer in MAKERS if peer in {*options.peers, "numpy"}},
+        }
+        own, peers = clocks(name, {library: make(x, y)[key] for library, make in made.items()})
+        if "numpy" not in options.peers:
+            del peers["numpy"]
+        facts = {"function": name, "n": n}
+        size = 4 * n * ARRAYS.get(key, 2)
+        yield Case("elementwise", f"{name} n={n:.0e}", own, peers, bytes=size, elements=n, facts=facts)
+
+
+def slots(n: int, options: argparse.Namespace) -> Iterator[Case]:
+    """Every kernel of the table but gemm, called without an array around it."""
     kernels = _core.kernels
-    x = np.random.default_rng(0).uniform(0.1, 3.0, n).astype(dtype)
-    y, z, g = np.empty_like(x), np.empty_like(x), x[::-1].copy()
-    m, v, w = np.zeros_like(x), np.zeros_like(x), x.copy()
-    cases = {}
-    for name in kernels.unary_names:
-        peer = (lambda f: lambda: f(x, out=z))(NUMPY[name]) if name in NUMPY else None
-        cases[name] = (lambda name=name: kernels.unary(name, x, y), peer, y)
-    for name in kernels.activation_names:
-        cases[f"activate {name}"] = (lambda name=name: kernels.activate(name, x, y, 0.1), None, None)
-    cases["add"] = (lambda: kernels.binary("add", x, g, y), lambda: np.add(x, g, out=z), y)
-    for name in kernels.reduction_names:
-        out = np.empty((1, 1), np.int64 if name.startswith("arg") else dtype)
-        peer = (lambda f: lambda: f(x))(NUMPY[name]) if name in NUMPY else None
-        cases[name] = (lambda name=name, out=out: kernels.reduce(name, x.reshape(1, -1, 1), out), peer, out)
+    np.seterr(over="ignore")  # the product
+    x = np.random.default_rng(0).uniform(0.1, 3.0, n).astype(np.float32)
+    y, z, g, m, v, w = (np.zeros_like(x) for _ in range(6))
+    g[:], w[:] = x[::-1], x
     rows = x[: n // 10 * 10].reshape(-1, 10)
-    cases["softmax [n/10, 10]"] = (
-        lambda: kernels.softmax(rows, y[: rows.size].reshape(rows.shape)),
-        None,
-        None,
-    )
+    cases: dict[str, tuple[Call, Call | None]] = {
+        "add": (lambda: kernels.binary("add", x, g, y), lambda: np.add(x, g, z))
+    }
+    for name in kernels.unary_names:
+        function = getattr(np, name, None)
+        cases[name] = (lambda name=name: kernels.unary(name, x, y), function and (lambda f=function: f(x, z)))
+    for name in kernels.activation_names:
+        cases[f"activate {name}"] = (lambda name=name: kernels.activate(name, x, y, 0.1), None)
+    for name in kernels.reduction_names:
+        out = np.empty((1, 1), np.int64 if name.startswith("arg") else np.float32)
+        function = getattr(np, name, None)
+        call = lambda name=name, out=out: kernels.reduce(name, x.reshape(1, -1, 1), out)  # noqa: E731
+        cases[name] = (call, function and (lambda f=function: f(x)))
+    cases["softmax rows of 10"] = (lambda: kernels.softmax(rows, y[: rows.size].reshape(rows.shape)), None)
     for name in kernels.optimizer_names:
-        cases[name] = (lambda name=name: kernels.step(name, w, g, m, v, lr=1e-9, momentum=0.5), None, None)
-    cases["dropout"] = (lambda: kernels.dropout(x, y, 0.5), None, None)
-    for kind in ("uniform", "normal"):
-        peer = getattr(np.random.default_rng(0), {"uniform": "random", "normal": "standard_normal"}[kind])
-        cases[f"fill {kind}"] = (
-            lambda kind=kind: kernels.fill_random(kind, y),
-            lambda peer=peer: peer(n, dtype),
+        cases[f"step {name}"] = (
+            lambda name=name: kernels.step(name, w, g, m, v, lr=1e-9, momentum=0.5),
             None,
         )
-    return cases
+    cases["dropout"] = (lambda: kernels.dropout(x, y, 0.5), None)
+    generator = np.random.default_rng(0)
+    for kind, peer in (("uniform", generator.random), ("normal", generator.standard_normal)):
+        cases[f"fill {kind}"] = (
+            lambda kind=kind: kernels.fill_random(kind, y),
+            lambda peer=peer: peer(n, np.float32),
+        )
+    for name, (own, other) in cases.items():
+        peers = {"numpy": clock(other)} if other and "numpy" in options.peers else {}
+        yield Case("slots", f"{name} n={n}", clock(own), peers, elements=n, facts={"function": name, "n": n})
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--dtype", choices=["float32", "float64"], default="float32")
-    parser.add_argument("--isa", default="", help="comma-separated; default: the best of this machine")
-    parser.add_argument("--n", type=int, default=16_000)
-    parser.add_argument("--rounds", type=int, default=11)
-    parser.add_argument("--json", metavar="FILE")
-    options = parser.parse_args()
-    _core.set_num_threads(options.threads)
-
-    def clock(f: Callable[[], object], calls: int = 20) -> float:
-        start = time.perf_counter()
-        for _ in range(calls):
-            f()
-        return (time.perf_counter() - start) / calls / options.n * 1e9
-
-    results = []
+def cases(options: argparse.Namespace) -> Iterator[Case]:
+    options.peers = [peer for peer in options.peers if peer in MAKERS]
+    sizes = options.n or ([16_000] if options.slots else [100, 10_000] if options.quick else SIZES)
     for isa in options.isa.split(",") if options.isa else [_core.isa()]:
         _core.set_isa(isa)
-        for name, (ours, peer, out) in work(options.n, options.dtype).items():
-            ours()
-            if peer is not None and out is not None:
-                np.testing.assert_allclose(out.reshape(np.shape(peer())), peer(), rtol=1e-5, err_msg=name)
-            rounds = [(clock(ours), clock(peer) if peer else None) for _ in range(options.rounds)]
-            row = {"isa": isa, "name": name, "ns": statistics.median(own for own, _ in rounds)}
-            if peer is not None:
-                row["times_numpy"] = statistics.median(other / own for own, other in rounds)
-            results.append(row)
-            ratio = f"{row['times_numpy']:6.2f} x NumPy" if peer else ""
-            print(
-                f"{isa:7} {options.dtype} threads {options.threads}  {name:20} {row['ns']:7.3f} ns  {ratio}"
-            )
-    if options.json:
-        about = {
-            "machine": platform.processor() or platform.machine(),
-            "numpy": np.__version__,
-            **vars(options),
-        }
-        with open(options.json, "w") as file:
-            json.dump({**about, "results": results}, file, indent=1)
+        for n in sizes:
+            yield from slots(n, options) if options.slots else functions(n, options)
 
 
 if __name__ == "__main__":
-    main()
+    harness.main(__doc__, cases, add_options)
