@@ -241,12 +241,18 @@ def cases(
     cuts = [slice(first, first + batch) for first in range(0, min(pool, 8 * batch), batch)]
     checked = rng.permutation(pool)[: CHECKED_STEPS * batch].reshape(CHECKED_STEPS, batch)
 
+    # Two single steps, then two in one call. (Checked before training goes on: near a minimum, gradients are noise.)
     for cut in cuts[:CHECKED_STEPS]:
         reference.step(*reference.batch(x[cut], y[cut]))
+    middle = [parameter.copy() for parameter in reference.own]
+    reference.steps(reference.samples(x, y), checked)
     for name, net in nets.items():
         for cut in cuts[:CHECKED_STEPS]:
             net.step(*net.batch(x[cut], y[cut]))
-        check(name, net, start, reference.own, precision)
+        check(name, net, start, middle, precision)
+        if in_one_call:
+            net.steps(net.samples(x, y), net.rows(checked))
+            check(name, net, start, reference.own, precision)
     weights = [len(w) * len(w.T) for w in start[::2]]
     flop = 2.0 * batch * (3 * sum(weights) - weights[0])
     size = "-".join(map(str, sizes))
@@ -269,18 +275,12 @@ def cases(
     if not in_one_call:
         return
 
-    middle = {name: net.parameters() for name, net in nets.items()}
     order = rng.integers(0, pool, (in_one_call, batch))
 
     def steps_clock(net: Numpy) -> Clock:
         samples, rows = net.samples(x, y), net.rows(order)
         return clock(lambda: net.steps(samples, rows), net.wait)
 
-    for name, net in nets.items():
-        reference = Numpy(middle[name], np.float64)
-        reference.steps(reference.samples(x, y), checked)
-        net.steps(net.samples(x, y), net.rows(checked))
-        check(name, net, middle[name], reference.own, precision)
     clocks = {name: steps_clock(net) for name, net in nets.items()}
     yield Case(
         group,
