@@ -226,7 +226,9 @@ def machine() -> dict[str, Any]:
 
 
 def versions() -> dict[str, str]:
+    blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
     found = {"python": platform.python_version(), "compiler": _core.info()["compiler"]}
+    found["blas of numpy"] = f"{blas.get('name')} {blas.get('version')}"
     for package in PACKAGES:
         try:
             found[package] = importlib.metadata.version(package)

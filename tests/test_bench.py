@@ -236,3 +236,15 @@ def test_bench_runs(bench, tmp_path):
         assert row["rounds"] >= 7
         assert row["seconds"] > 0
         assert row["name"] in done.stdout
+
+
+@pytest.mark.slow
+def test_report_runs_benches(tmp_path):
+    readme = tmp_path / "README.md"
+    readme.write_text("<!-- bench:overhead -->\n<!-- /bench:overhead -->\n")
+    options = ["--all", "--only", "overhead", "--quick", "--peers", "numpy", "--threads", "1"]
+    done = run("report", *options, "--results", tmp_path, "--readme", readme)
+    assert done.returncode == 0, done.stderr
+    assert "`m.add(a, b)`" in readme.read_text()
+    assert (tmp_path / "REPORT.md").exists()
+    assert (tmp_path / "overhead.json").exists()
