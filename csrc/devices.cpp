@@ -29,12 +29,13 @@ const Kernels* find_isa(const std::string& name, const char* from) {
 
 #if defined(__x86_64__)
 // The AVX-512 table with matrix products of its own for precisions below float32.
-Kernels avx512_with(const char* name, const char* needs, void (*gemm)(const GemmArgs&) noexcept, const char* high,
-                    const char* medium) {
+Kernels avx512_with(const char* name, const char* needs, void (*gemm)(const GemmArgs&) noexcept, const char* highest,
+                    const char* high, const char* medium) {
   Kernels table = cpu::avx512_table;
   table.name = name;
   table.needs = needs;
   table.gemm = gemm;
+  table.products[static_cast<int>(Precision::highest)] = highest;
   table.products[static_cast<int>(Precision::high)] = high;
   table.products[static_cast<int>(Precision::medium)] = medium;
   return table;
@@ -70,13 +71,24 @@ Device& cpu_device() {
 const std::vector<Isa>& isas() {
 #if defined(__x86_64__)
   static const Kernels avx512_bf16 = avx512_with("avx512_bf16", "AVX-512 F, BW, DQ, VL, BF16", cpu::avx512_bf16::gemm,
-                                                 "float32", "bfloat16 (vdpbf16ps)");
+                                                 "float32", "float32", "bfloat16 (vdpbf16ps)");
+  static const Kernels amx = avx512_with("amx", "AMX-TILE, AMX-BF16, AVX-512 F, BW, DQ, VL, BF16", cpu::amx::gemm,
+                                         "float32", "two bfloat16 planes (AMX)", "bfloat16 (AMX)");
+#if defined(DELTARULE_EMULATE_AMX)
+  static const Kernels amx_emulated =
+      avx512_with("amx_emulated", "AVX-512 F, BW, DQ, VL, BF16; for tests", cpu::amx_emulated::gemm,
+                  "three bfloat16 planes (emulated)", "two bfloat16 planes (emulated)", "bfloat16 (emulated)");
+#endif
 #endif
   static const std::vector<Isa> list = {
 #if defined(__x86_64__)
+      {&amx, cpu::has_amx()},
       {&avx512_bf16, cpu::has_avx512_bf16()},
       {&cpu::avx512_table, cpu::has_avx512()},
       {&cpu::avx2_table, cpu::has_avx2()},
+#if defined(DELTARULE_EMULATE_AMX)
+      {&amx_emulated, cpu::has_avx512_bf16()},  // never the best: behind what it needs
+#endif
 #endif
       {&cpu::scalar_table, true},
   };

@@ -38,6 +38,12 @@ def unit(request):
     _core.set_isa(before)
 
 
+each_medium_unit = pytest.mark.parametrize(
+    "unit",
+    [unit for unit in UNITS if unit[1] == "medium"] or [None],
+    indirect=True,
+    ids="-".join if UNITS else None,
+)
 each_unit = pytest.mark.parametrize("unit", UNITS or [None], indirect=True, ids="-".join if UNITS else None)
 each_transpose = pytest.mark.parametrize(("trans_a", "trans_b"), TRANSPOSES)
 
@@ -82,7 +88,6 @@ def product(a, b, precision, trans_a=False, trans_b=False, **extra):
 @each_unit
 @each_transpose
 def test_product(unit, trans_a, trans_b):
-    """Within the policy of the exact product, and within float32's of the product of the rounded operands."""
     precision = unit[1]
     rng = np.random.default_rng(1)
     scalars = [(1.0, 0.0), (1.0, 1.0), (0.5, 0.0), (-2.0, -0.5), (0.0, 1.0), (0.25, 1.0)]
@@ -100,12 +105,10 @@ def test_product(unit, trans_a, trans_b):
         c.check_canaries()
 
 
-@each_unit
+@each_medium_unit
 @each_transpose
 def test_operands_are_rounded_to_nearest_even(unit, trans_a, trans_b):
     """One plane: float32's bound holds for the product of the operands as NumPy rounds them."""
-    if unit[1] != "medium":
-        pytest.skip("more planes leave products out")
     rng = np.random.default_rng(2)
     for m, n, k in [(100, 200, 300), (200, 100, KC + 1), (48, 32, 16)]:
         a, b, _, _ = operands(rng, m, n, k, np.float32, trans_a, trans_b)
@@ -372,6 +375,23 @@ def test_other_precisions_and_small_products_are_float32(table):
         assert np.array_equal(c, d)
     finally:
         _core.set_isa(before)
+
+
+def test_six_products_are_no_worse_than_fma():
+    """Root mean square errors of three planes and of float32, K as in the largest net."""
+    if ("amx_emulated", "highest") not in UNITS:
+        pytest.skip("no three planes in this build")
+    rng = np.random.default_rng(14)
+    for draw in (rng.standard_normal, rng.random):
+        a, b = draw((60, 2500)).astype(np.float32), draw((2500, 70)).astype(np.float32)
+        exact = a.astype(np.float64) @ b.astype(np.float64)
+        errors = {}
+        for table in ("avx512", "amx_emulated"):
+            before = _core.isa()
+            _core.set_isa(table)
+            errors[table] = np.sqrt(np.mean((product(a, b, "highest") - exact) ** 2))
+            _core.set_isa(before)
+        assert errors["amx_emulated"] <= errors["avx512"], errors
 
 
 @each_unit

@@ -49,6 +49,8 @@ def test_features_agree_with_the_kernel(tmp_path):
         "avx2": {"avx2", "fma"},
         "avx512": {"avx512f", "avx512bw", "avx512dq", "avx512vl"},
         "avx512_bf16": {"avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512_bf16"},
+        "amx": {"amx_tile", "amx_bf16", "avx512_bf16"},
+        "amx_emulated": {"avx512_bf16"},
         "scalar": set(),
     }
     for isa in _core.isas():

@@ -76,6 +76,7 @@ def fenced_sources() -> list[tuple[str, list[str]]]:
         ("avx2", ["-mavx2", "-mfma"]),
         ("avx512", avx512),
         ("avx512_bf16", [*avx512, "-mavx512bf16"]),
+        ("amx", [*avx512, "-mavx512bf16"]),
     ]
 
 

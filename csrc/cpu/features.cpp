@@ -1,6 +1,9 @@
 #include "cpu/features.h"
 
 #include <unistd.h>
+#if defined(__linux__)
+#include <sys/syscall.h>
+#endif
 
 #include <algorithm>
 #include <cstdint>
@@ -33,7 +36,17 @@ uint64_t xcr0() {
   return (uint64_t{high} << 32) | low;
 }
 
-constexpr uint64_t kYmm = 0x06, kZmm = 0xe6;
+constexpr uint64_t kYmm = 0x06, kZmm = 0xe6, kTiles = 0x60000;
+
+// Linux saves the 8 KB of tile data only for processes that have asked.
+bool tiles_permitted() {
+#if defined(__linux__) && defined(SYS_arch_prctl)
+  constexpr int kRequestPermission = 0x1023, kTileData = 18;  // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA
+  return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+#else
+  return false;
+#endif
+}
 
 }  // namespace
 
@@ -49,10 +62,17 @@ bool has_avx512() {
 }
 
 bool has_avx512_bf16() { return has_avx512() && bit(cpuid(7, 1).eax, 5); }
+
+bool has_amx() {
+  const uint32_t edx = cpuid(7, 0).edx;
+  const bool all = bit(edx, 22) && bit(edx, 24);  // bfloat16, tiles
+  return all && has_avx512_bf16() && (xcr0() & kTiles) == kTiles && tiles_permitted();
+}
 #else
 bool has_avx2() { return false; }
 bool has_avx512() { return false; }
 bool has_avx512_bf16() { return false; }
+bool has_amx() { return false; }
 #endif
 
 int64_t cache_bytes([[maybe_unused]] int level) {

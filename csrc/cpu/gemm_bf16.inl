@@ -107,8 +107,6 @@ inline void transpose_pairs(__m512i (&r)[kPairs]) {
   for (int i = 0; i < kPairs; ++i) r[i] = _mm512_castps_si512(lanes[i].v);
 }
 
-constexpr int64_t kLeastColumns = 32, kLeastDepth = 16;
-
 template <class Unit, int Planes> struct GemmBf16 {
   static constexpr int MR = Unit::MR, NR = Unit::NR, kRowBlock = Unit::kRowBlock;
   static constexpr int64_t KC = Unit::KC, MC = Unit::MC;
@@ -395,7 +393,7 @@ template <class Unit> void gemm_on(const GemmArgs& args, void (*otherwise)(const
   const int planes = args.dtype == DType::float32 ? Unit::planes(args.precision) : 0;
   bool done = false;
   if (planes > 0 && args.M >= (args.trans_b ? Unit::kLeastRowsTransposed : Unit::kLeastRows) &&
-      args.N >= kLeastColumns && args.K >= kLeastDepth) {
+      args.N >= Unit::kLeastColumns && args.K >= Unit::kLeastDepth) {
     if (planes == 1) done = GemmBf16<Unit, 1>::run(args);
     if constexpr (Unit::kMostPlanes >= 2)
       if (planes == 2) done = GemmBf16<Unit, 2>::run(args);

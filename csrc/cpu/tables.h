@@ -14,6 +14,12 @@ extern const Kernels avx512_table;
 namespace avx512_bf16 {
 void gemm(const GemmArgs&) noexcept;
 }
+namespace amx {
+void gemm(const GemmArgs&) noexcept;
+}
+namespace amx_emulated {  // with DELTARULE_EMULATE_AMX only
+void gemm(const GemmArgs&) noexcept;
+}
 #endif
 
 // Slots that need no lane type, shared by every table (copy.cpp, random.cpp).
