@@ -192,7 +192,7 @@ def line(row: dict[str, Any]) -> str:
     """What a bench prints of a row."""
     low, high = (value / row["seconds"] - 1 for value in row["quartiles"])
     text = (
-        f"{row['name']:34} {row['device']} {row['isa']} {row['threads']} thr {show_seconds(row['seconds'])}"
+        f"{row['name']:50} {row['device']} {row['isa']} {row['threads']} thr {show_seconds(row['seconds'])}"
     )
     text += f" ({low:+4.0%} {high:+4.0%})"
     for key, unit in (("gflops", "GFLOP/s"), ("ns_per_element", "ns/element"), ("gbytes", "GB/s")):

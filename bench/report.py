@@ -307,6 +307,8 @@ def plot_peers(rows: list[Row], path: pathlib.Path) -> None:
         axis.barh(places, [b - 1 for b in bars], height, left=1, label=peer)
     axis.axvline(1, color="k", lw=1)
     axis.set_xscale("log")
+    axis.set_xlim(left=0.5)
+    axis.xaxis.set_major_formatter("{x:g}")
     axis.set_yticks(range(len(keys)), [f"{group}, {threads} thr" for group, threads in keys], fontsize=8)
     axis.invert_yaxis()
     axis.set_xlabel("peer's time / ours, geometric mean (right of 1: deltarule is faster)")
