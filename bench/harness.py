@@ -78,19 +78,38 @@ def installed(peer: str) -> bool:
 # Timing.
 
 
-def calls_in(seconds: Clock, block: float) -> int:
-    """Calls that fill a block of so many seconds."""
-    calls = 1
-    for _ in range(2):  # the second estimate is free of what the very first call costs
-        calls = max(1, round(block * calls / max(seconds(calls), 1e-9)))
-        if calls == 1:
-            break
-    return calls
+def seconds_a_call(seconds: Clock, block: float) -> float:
+    """An estimate that cost about a block, free of what the very first call costs if calls are short."""
+    first = seconds(1)
+    calls = round(block / max(first, 1e-9))
+    return seconds(calls) / calls if calls > 1 else first
 
 
-def interleaved(clocks: dict[str, Clock], rounds: int, block: float, budget: float) -> dict[str, list[float]]:
-    """Seconds a call, round by round; every round has a block of each, the order rotates."""
-    calls = {name: calls_in(seconds, block) for name, seconds in clocks.items()}
+def settle(limit: float = 0.5) -> None:
+    """Sleep until no thread of this process runs any more.
+
+    OpenBLAS's threads spin for some 100 ms after a call, libgomp's for some ms: they would take a core from whoever
+    is next.
+    """
+    end = time.perf_counter() + limit
+    while time.perf_counter() < end:
+        before, start = time.process_time(), time.perf_counter()
+        time.sleep(0.002)
+        if time.process_time() - before < 0.1 * (time.perf_counter() - start):
+            return
+
+
+def interleaved(
+    clocks: dict[str, Clock], rounds: int, block: float, budget: float, warm: float = 0.0
+) -> dict[str, list[float]]:
+    """Seconds a call, round by round; every round has a block of each, the order rotates.
+
+    With ``warm``, for more than one thread, a block starts when the last one's threads are asleep, and after so many
+    seconds of untimed calls: Linux wakes the threads of a pool on one core, and takes tens of ms to spread them.
+    """
+    estimates = {name: seconds_a_call(seconds, block) for name, seconds in clocks.items()}
+    calls = {name: max(1, round(block / seconds)) for name, seconds in estimates.items()}
+    warming = {name: round(warm / seconds) for name, seconds in estimates.items()}
     times: dict[str, list[float]] = {name: [] for name in clocks}
     order = list(clocks)
     start = time.perf_counter()
@@ -101,6 +120,10 @@ def interleaved(clocks: dict[str, Clock], rounds: int, block: float, budget: flo
             if turn >= MIN_ROUNDS and time.perf_counter() - start > budget:
                 break
             for name in order[turn % len(order) :] + order[: turn % len(order)]:
+                if warm:
+                    settle()
+                if warming[name]:
+                    clocks[name](warming[name])
                 times[name].append(clocks[name](calls[name]) / calls[name])
     finally:
         gc.enable()
@@ -118,7 +141,8 @@ def ratios(own: list[float], peer: list[float]) -> list[float]:
 
 def measure(case: Case, options: argparse.Namespace) -> dict[str, Any]:
     """The row of a case."""
-    times = interleaved({"": case.own, **case.peers}, options.rounds, options.block, options.budget)
+    clocks = {"": case.own, **case.peers}
+    times = interleaved(clocks, options.rounds, options.block, options.budget, options.warm)
     own = [seconds / case.steps for seconds in times.pop("")]
     low, median, high = quartiles(own)
     peers = {}
@@ -350,7 +374,9 @@ def main(
 def run(options: argparse.Namespace, cases: Callable[[argparse.Namespace], Iterator[Case]]) -> None:
     """The child's part: one number of threads."""
     (options.threads,) = options.threads
-    options.block, options.budget = (0.001, 0.1) if options.quick else (0.01, 2.0)
+    options.block, options.budget, options.warm = (0.001, 0.1, 0.0) if options.quick else (0.01, 2.0, 0.0)
+    if options.threads > 1:
+        options.block, options.warm = 2 * options.block, 4 * options.block
     _core.set_num_threads(options.threads)
     if "torch" in options.peers:
         import torch

@@ -103,17 +103,26 @@ def test_every_round_has_everybody_once_in_a_rotating_order(harness):
     assert "".join(seen[2:]) == "abbaabbaabbaab"  # after one call each to count calls
 
 
-def test_calls_fill_the_block(harness):
-    assert (
-        harness.calls_in(fake_clock([1.0, 1e-4]), 0.01) == 1
-    )  # slower than the block: called once, first try
-    assert harness.calls_in(fake_clock([1e-3, 1e-4]), 0.01) == 100  # the second estimate counts
+def test_calls_are_estimated_without_the_first(harness):
+    assert harness.seconds_a_call(fake_clock([1.0, 1e-4]), 0.01) == 1.0  # slower than the block: called once
+    assert harness.seconds_a_call(fake_clock([1e-3, 1e-4]), 0.01) == pytest.approx(1e-4)
+
+
+def test_blocks_are_warmed_up_before_they_are_timed(harness):
+    seen = []
+
+    def clock(calls):
+        seen.append(calls)
+        return calls * 1e-3
+
+    harness.interleaved({"a": clock}, rounds=7, block=0.01, budget=1.0, warm=0.005)
+    assert seen == [1, 10, *[5, 10] * 7]
 
 
 def test_measure_names_the_best_peer_and_counts_steps(harness):
     peers = {"slow": fake_clock([0.4]), "fast": fake_clock([0.3])}
     case = harness.Case("group", "name", fake_clock([0.1]), peers, flop=1e9, steps=10, facts={"batch": 5})
-    row = harness.measure(case, argparse.Namespace(rounds=7, block=0.01, budget=1.0, threads=1))
+    row = harness.measure(case, argparse.Namespace(rounds=7, block=0.01, budget=1.0, warm=0.0, threads=1))
     assert row["best_peer"] == "fast"
     assert row["ratio"] == pytest.approx(3.0)
     assert row["peers"]["slow"]["ratio"] == pytest.approx(4.0)
