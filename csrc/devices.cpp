@@ -1,6 +1,7 @@
 #include <cstdlib>
-#include <new>
+#include <string>
 
+#include "base/blocks.h"
 #include "base/check.h"
 #include "base/parallel.h"
 #include "cpu/features.h"
@@ -54,15 +55,13 @@ const Kernels* initial_isa() {
 }
 
 void* allocate(int64_t bytes) {
-  void* memory = ::operator new(static_cast<size_t>(bytes), std::align_val_t{64}, std::nothrow);
+  void* memory = take_block(bytes);
   check<DeviceError>(memory != nullptr, "cpu: out of memory, asked for ", bytes, " bytes");
   return memory;
 }
 
-void release(void* memory) noexcept { ::operator delete(memory, std::align_val_t{64}); }
-
 Device& cpu_device() {
-  static Device device{"cpu", true, initial_isa(), allocate, release};
+  static Device device{"cpu", true, initial_isa(), allocate, give_block};
   return device;
 }
 

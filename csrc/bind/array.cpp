@@ -91,14 +91,14 @@ py::object get_item(py::handle self, py::handle key) {
 void set_item(py::handle self, py::handle key, py::handle value) {
   const auto& x = py::cast<const Array&>(self);
   const auto entries = basic_key(key);
-  const auto operands = entries ? kernel_operands(self, value) : std::nullopt;
-  if (!operands) {
+  const Operands operands(self, value);
+  if (!entries || !operands) {
     through_numpy("setitem", self, key, value);
     return;
   }
   const Array view = index(x, *entries);
   py::gil_scoped_release no_gil;
-  assign("setitem", view, operands->b);
+  assign("setitem", view, operands.b.array());
 }
 
 void bind_flags(py::module_& m) {
@@ -128,7 +128,7 @@ void bind_array(py::module_& m) {
       "  Picking one element by integers copies it, so that a[0], a[1] = a[1], a[0] swaps; a[0, ...] is a view.\n"
       "- A result whose dtype an Array has not becomes the next wider one it has (the sum of uint8 is int64).\n"
       "- Every Array is unhashable.");
-  array_class = reinterpret_cast<PyTypeObject*>(array.ptr());
+  own_class(reinterpret_cast<PyTypeObject*>(array.ptr()));
   array.def_property_readonly("shape", &Array::shape)
       .def_property_readonly("strides", &byte_strides)
       .def_property_readonly("dtype", &Array::dtype)

@@ -90,6 +90,20 @@ Array from_numpy(const py::array& array) {
                      shared && (array.flags() & kWriteable) != 0);
 }
 
+std::optional<Array> borrow_numpy(py::handle object) {
+  if (!py::isinstance<py::array>(object)) return std::nullopt;
+  const auto array = py::reinterpret_borrow<py::array>(object);
+  const std::optional<DType> dtype = find_dtype(array.dtype());
+  if (!dtype || array.ndim() > kMaxRank || !describable(array)) return std::nullopt;
+  Shape shape, strides;
+  for (py::ssize_t axis = 0; axis < array.ndim(); ++axis) {
+    shape.push_back(array.shape(axis));
+    strides.push_back(array.strides(axis) / size_of(*dtype));
+  }
+  return Array::wrap(const_cast<void*>(array.data()), shape, strides, *dtype, *devices()[0], nullptr,
+                     (array.flags() & kWriteable) != 0);
+}
+
 Array from_object(py::handle object) {
   if (const Array* array = exact_array(object)) return *array;
   if (py::isinstance<py::array>(object)) return from_numpy(py::reinterpret_borrow<py::array>(object));

@@ -36,8 +36,16 @@ Array from_object(py::handle object);
 inline PyTypeObject* array_class = nullptr;  // set by bind_array
 inline Array* exact_array(py::handle object) {
   if (Py_TYPE(object.ptr()) != array_class) return nullptr;
-  return reinterpret_cast<py::detail::instance*>(object.ptr())->get_value_and_holder().value_ptr<Array>();
+  return static_cast<Array*>(reinterpret_cast<py::detail::instance*>(object.ptr())->simple_value_holder[0]);
 }
+
+// A new Python Array. Every one is made here (object.cpp), without what pybind11 does for objects that C++ may hand out
+// a second time.
+py::object to_object(Array array);
+void own_class(PyTypeObject* type);  // Arrays are of this class, and are made and freed here from now on
+
+// The shape, strides, dtype and memory of a NumPy array, which the caller keeps alive; nothing if no Array has them.
+std::optional<Array> borrow_numpy(py::handle array);
 
 // Shares the memory; `owner` (the Python Array) keeps it alive. Throws TypeError if the device's memory is not the
 // host's.
@@ -61,6 +69,9 @@ template <> struct type_caster<deltarule::Array> : type_caster_base<deltarule::A
     converted_ = deltarule::from_object(source);
     value = &converted_;
     return true;
+  }
+  static handle cast(deltarule::Array array, return_value_policy, handle) {
+    return deltarule::to_object(std::move(array)).release();
   }
 
  private:

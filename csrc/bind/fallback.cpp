@@ -5,23 +5,17 @@
 namespace deltarule {
 namespace {
 
-std::optional<Array> as_array(py::handle object) {
-  if (const Array* array = exact_array(object)) return *array;
-  if (!py::isinstance<py::array>(object)) return std::nullopt;
-  const auto array = py::reinterpret_borrow<py::array>(object);
-  if (!find_dtype(array.dtype()) || array.ndim() > kMaxRank) return std::nullopt;
-  return from_numpy(array);
-}
-
 // float, int and bool themselves; a NumPy scalar brings its own dtype, float64's being a subclass of float.
-std::optional<double> as_number(py::handle object) {
-  PyObject* const o = object.ptr();
-  if (PyFloat_CheckExact(o)) return PyFloat_AS_DOUBLE(o);
-  if (!PyLong_CheckExact(o) && !PyBool_Check(o)) return std::nullopt;
-  const double value = PyLong_AsDouble(o);
-  if (value != -1.0 || !PyErr_Occurred()) return value;
+bool read_number(PyObject* object, double& number) {
+  if (PyFloat_CheckExact(object)) {
+    number = PyFloat_AS_DOUBLE(object);
+    return true;
+  }
+  if (!PyLong_CheckExact(object) && !PyBool_Check(object)) return false;
+  number = PyLong_AsDouble(object);
+  if (number != -1.0 || !PyErr_Occurred()) return true;
   PyErr_Clear();  // too large for a double: NumPy says so in its own words
-  return std::nullopt;
+  return false;
 }
 
 }  // namespace
@@ -31,18 +25,41 @@ py::object& numpy_fallback() {
   return *function;
 }
 
-std::optional<Operands> kernel_operands(py::handle a, py::handle b) {
-  const std::optional<Array> left = as_array(a), right = as_array(b);
-  if (left && right) {
-    if (is_floating(promote(left->dtype(), right->dtype()))) return Operands{*left, *right};
-    return std::nullopt;
+Operand::Operand(py::handle object) : array_(exact_array(object)) {
+  if (array_ != nullptr) return;
+  is_number_ = read_number(object.ptr(), number_);
+  if (is_number_) return;
+  if (std::optional<Array> borrowed = borrow_numpy(object)) {
+    own_ = std::move(*borrowed);
+    array_ = &own_;
+  } else if (py::isinstance<py::array>(object)) {
+    const auto array = py::reinterpret_borrow<py::array>(object);
+    if (!find_dtype(array.dtype()) || array.ndim() > kMaxRank) return;
+    own_ = from_numpy(array);  // a copy: an Array cannot describe it
+    array_ = &own_;
   }
-  if (!left && !right) return std::nullopt;
-  const Array& array = left ? *left : *right;
-  const std::optional<double> number = as_number(left ? b : a);
-  if (!number || !is_floating(array.dtype())) return std::nullopt;
-  const Array scalar = full({}, *number, array.dtype(), array.device());
-  return left ? Operands{array, scalar} : Operands{scalar, array};
+}
+
+void Operand::become(DType dtype, Device& device) {
+  single_ = static_cast<float>(number_);
+  void* const data = dtype == DType::float32 ? static_cast<void*>(&single_) : &number_;
+  own_ = Array::wrap(data, {}, {}, dtype, device, nullptr, false);
+  array_ = &own_;
+}
+
+Operands::Operands(py::handle left, py::handle right) : a(left), b(right) {
+  if (a.is_array() && b.is_array()) {
+    dtype = promote(a.array().dtype(), b.array().dtype());
+  } else if (a.is_array() && b.is_number()) {
+    dtype = a.array().dtype();
+    if (is_floating(dtype)) b.become(dtype, a.array().device());
+  } else if (b.is_array() && a.is_number()) {
+    dtype = b.array().dtype();
+    if (is_floating(dtype)) a.become(dtype, b.array().device());
+  } else {
+    return;
+  }
+  fit_ = is_floating(dtype);
 }
 
 }  // namespace deltarule

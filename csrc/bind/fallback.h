@@ -12,11 +12,35 @@ template <class... Operands> py::object through_numpy(const char* name, Operands
   return numpy_fallback()(name, std::forward<Operands>(operands)...);
 }
 
-// The two operands of a binary kernel, Python numbers turned into 0-d Arrays of the other's dtype (NEP 50); nothing if
-// one of them is something else, or no kernel has their dtype.
-struct Operands {
-  Array a, b;
+// An operand as a kernel reads it: an Array or NumPy array, which the caller keeps alive, or a Python number.
+class Operand {
+ public:
+  explicit Operand(py::handle object);
+  Operand(const Operand&) = delete;
+
+  bool is_array() const { return array_ != nullptr; }
+  bool is_number() const { return is_number_; }
+  const Array& array() const { return *array_; }
+  void become(DType dtype, Device& device);  // a number: a 0-d Array of this floating dtype
+
+ private:
+  const Array* array_ = nullptr;
+  Array own_;
+  bool is_number_ = false;
+  double number_ = 0.0;
+  float single_ = 0.0f;
 };
-std::optional<Operands> kernel_operands(py::handle a, py::handle b);
+
+// The two operands of a binary kernel, Python numbers turned into 0-d Arrays of the other's dtype (NEP 50).
+struct Operands {
+  Operands(py::handle left, py::handle right);
+  explicit operator bool() const { return fit_; }  // false if one of them is something else, or no kernel has the dtype
+
+  Operand a, b;
+  DType dtype = DType::float32;  // of the result
+
+ private:
+  bool fit_ = false;
+};
 
 }  // namespace deltarule

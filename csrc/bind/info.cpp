@@ -2,6 +2,7 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include "base/blocks.h"
 #include "base/parallel.h"
 #include "cpu/features.h"
 #include "device.h"
@@ -81,6 +82,7 @@ void bind_info(py::module_& m) {
   m.def("set_num_threads", &set_num_threads, py::arg("n"));
   m.def("num_threads", &num_threads);
   m.def("available_cores", &available_cores);
+  m.def("kept_bytes", &kept_bytes);
   m.def("info", &info);
 }
 

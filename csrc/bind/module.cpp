@@ -5,6 +5,7 @@
 
 namespace deltarule {
 void bind_array(pybind11::module_& m);
+void bind_direct(pybind11::module_& m);
 void bind_dlpack(pybind11::module_& m);
 void bind_info(pybind11::module_& m);
 void bind_kernels(pybind11::module_& m);
@@ -31,6 +32,7 @@ PYBIND11_MODULE(_core, m) {
   bind_info(m);
   bind_array(m);
   bind_ops(m);
+  bind_direct(m);
   bind_dlpack(m);
   bind_network(m);
   bind_kernels(m);

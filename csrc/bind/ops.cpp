@@ -34,9 +34,9 @@ py::object unary_kernel(Unary op, const Array& x, const Out& out) {
 }
 
 py::object binary_kernel(Binary op, py::handle a, py::handle b, const Out& out) {
-  const auto operands = kernel_operands(a, b);
-  if (!operands || !fits(out, promote(operands->a.dtype(), operands->b.dtype()))) return not_implemented();
-  return compute([&] { return binary(op, operands->a, operands->b, out); });
+  const Operands operands(a, b);
+  if (!operands || !fits(out, operands.dtype)) return not_implemented();
+  return compute([&] { return binary(op, operands.a.array(), operands.b.array(), out); });
 }
 
 template <class Reduce>
@@ -136,8 +136,8 @@ void bind_ops(py::module_& m) {
     def_binary(array, name,
                [op = op](py::handle a, py::handle b, const Out& out) { return binary_kernel(op, a, b, out); });
   def_binary(array, "matmul", [](py::handle a, py::handle b, const Out& out) {
-    const auto operands = kernel_operands(a, b);
-    return operands ? matmul_kernel(operands->a, operands->b, "highest", out) : not_implemented();
+    const Operands operands(a, b);
+    return operands ? matmul_kernel(operands.a.array(), operands.b.array(), "highest", out) : not_implemented();
   });
 }
 

@@ -5,6 +5,7 @@
 #include <cstring>
 #include <utility>
 
+#include "base/blocks.h"
 #include "engine/grid.h"
 
 namespace deltarule {
@@ -41,7 +42,7 @@ Array Array::empty(const Shape& shape, DType dtype, Device& device) {
   for (int64_t extent : shape)
     check<ValueError>(!__builtin_mul_overflow(bytes, extent, &bytes), "empty: shape is ", shape, "; too large");
   void* memory = device.allocate(bytes);
-  std::shared_ptr<void> owner(memory, device.release);
+  std::shared_ptr<void> owner(memory, device.release, BlockAllocator<char>());
   return wrap(memory, shape, contiguous_strides(shape), dtype, device, std::move(owner), true);
 }
 
@@ -61,10 +62,9 @@ Array Array::empty_like(const Array& x, DType dtype) {
 Shape Array::memory_order() const {
   Shape order;
   for (int axis = 0; axis < rank(); ++axis) order.push_back(axis);
-  int64_t* const first = &order[0];
-  std::stable_sort(first, first + rank(), [this](int64_t a, int64_t b) {
-    return std::abs(strides_[static_cast<int>(a)]) > std::abs(strides_[static_cast<int>(b)]);
-  });
+  const auto stride = [&](int i) { return std::abs(strides_[static_cast<int>(order[i])]); };
+  for (int i = 1; i < rank(); ++i)  // by insertion: at most 8, and mostly in order
+    for (int j = i; j > 0 && stride(j - 1) < stride(j); --j) std::swap(order[j - 1], order[j]);
   return order;
 }
 

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <utility>
 
 #include "base/shape.h"
 
@@ -23,7 +24,9 @@ template <int kOperands> struct Grid {
     for (int axis = 0; axis < extents.rank(); ++axis)
       if (extents[axis] != 1) order[count++] = axis;
     const Shape& output = *operands[kOperands - 1];
-    std::stable_sort(order, order + count, [&](int a, int b) { return std::abs(output[a]) > std::abs(output[b]); });
+    for (int i = 1; i < count; ++i)  // by insertion: at most 8, and mostly in order
+      for (int j = i; j > 0 && std::abs(output[order[j - 1]]) < std::abs(output[order[j]]); --j)
+        std::swap(order[j - 1], order[j]);
     for (int i = 0; i < count; ++i) {
       const int axis = order[i];
       if (rank > 0 && merges(operands, axis, extents[axis])) shape[rank - 1] *= extents[axis];

@@ -18,11 +18,10 @@ template <class Info> const char* entry_name(const Info& entry) { return entry.n
 // find_name<Loss>("Network: loss", "mse", kLosses) throws "Network: loss is 'mse'; choose one of: squared_error, ...".
 template <class Enum, class Entry, size_t Count>
 Enum find_name(const char* what, const std::string& name, const Entry (&entries)[Count]) {
-  std::string choices;
-  for (size_t i = 0; i < Count; ++i) {
+  for (size_t i = 0; i < Count; ++i)
     if (name == entry_name(entries[i])) return static_cast<Enum>(i);
-    choices += std::string(i ? ", " : "") + entry_name(entries[i]);
-  }
+  std::string choices;
+  for (size_t i = 0; i < Count; ++i) choices += std::string(i ? ", " : "") + entry_name(entries[i]);
   throw ValueError(message(what, " is '", name, "'; choose one of: ", choices));
 }
 

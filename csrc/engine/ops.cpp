@@ -87,6 +87,11 @@ Array unary(Unary op, const Array& x, const std::optional<Array>& out) {
   const DType dtype = result_type(op, x.dtype());
   check_floating(name_of(op), dtype);
   if (out) check_out(name_of(op), *out, x.shape(), dtype);
+  if (!out && x.dtype() == dtype && x.is_contiguous()) {
+    Array to = Array::empty(x.shape(), dtype, x.device());
+    x.device().kernels->unary({op, dtype, 1, {x.size()}, x.data(), {1}, to.data(), {1}});
+    return to;
+  }
   Array from = as_type(x, dtype);
   const Array to = out ? *out : Array::empty_like(x, dtype);
   if (out && must_not_write(to, from)) from = from.astype(dtype);
@@ -101,6 +106,15 @@ Array binary(Binary op, const Array& a, const Array& b, const std::optional<Arra
   const DType dtype = promote(a.dtype(), b.dtype());
   check_floating(name_of(op), dtype);
   check_device(name_of(op), a, b);
+  if (!out && a.dtype() == b.dtype()) {
+    // Runs of memory against each other or against one number: no grid to think about.
+    const bool one = b.rank() == 0;
+    if ((one || a.shape() == b.shape()) && a.is_contiguous() && b.is_contiguous()) {
+      Array to = Array::empty(a.shape(), dtype, a.device());
+      a.device().kernels->binary({op, dtype, 1, {a.size()}, a.data(), {1}, b.data(), {one ? 0 : 1}, to.data(), {1}});
+      return to;
+    }
+  }
   const Shape shape = broadcast_shapes(name_of(op), a.shape(), b.shape());
   if (out) check_out(name_of(op), *out, shape, dtype);
   const Array to = out ? *out : Array::empty_like((a.shape() == shape ? a : b).broadcast_to(shape), dtype);
@@ -171,6 +185,17 @@ Array reduce(Reduction op, const Array& x, const std::optional<Shape>& axes, boo
   check_floating(name, x.dtype());
   check<TypeError>(!is_arg(op) || !axes || axes->rank() == 1, name, ": axis is ", axes.value_or(Shape{}),
                    "; it must be one axis, or None for all");
+  const bool has_identity = op == Reduction::sum || op == Reduction::sum_squares || op == Reduction::prod;
+  const auto check_elements = [&](int64_t n) {
+    check<ValueError>(n > 0 || has_identity, name, ": array is ", x.shape(), "; there is no element to choose from");
+  };
+  if (!out && !keepdims && (!axes || x.rank() == 1) && x.is_contiguous()) {  // of everything: nothing to arrange
+    if (axes) normalize_axes(name, axes, x.rank());
+    check_elements(x.size());
+    Array y = Array::empty({}, is_arg(op) ? DType::int64 : x.dtype(), x.device());
+    x.device().kernels->reduce({op, x.dtype(), 1, x.size(), 1, x.data(), y.data()});
+    return y;
+  }
   const std::vector<bool> reduced = normalize_axes(name, axes, x.rank());
   const Shape order = reduction_order(x, reduced, !is_arg(op) || axes.has_value());
   const Array source = x.permuted(order).contiguous();
@@ -188,8 +213,7 @@ Array reduce(Reduction op, const Array& x, const std::optional<Shape>& axes, boo
       kept.push_back(extent);
     }
   }
-  const bool has_identity = op == Reduction::sum || op == Reduction::sum_squares || op == Reduction::prod;
-  check<ValueError>(args.n > 0 || has_identity, name, ": array is ", x.shape(), "; there is no element to choose from");
+  check_elements(args.n);
   const Array y = Array::empty(kept, is_arg(op) ? DType::int64 : x.dtype(), x.device());
   args.y = y.data();
   if (y.size() > 0) x.device().kernels->reduce(args);

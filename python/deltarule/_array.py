@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from deltarule import _functions
+from deltarule import _core
 from deltarule._core import Array
 from deltarule._creation import asarray
 from deltarule._functions import FUNCTIONS
@@ -123,7 +123,7 @@ for _name, _function in CONVERSIONS.items():
 for _name in METHODS:
     _method(_name)
 for _name in KERNEL_METHODS:
-    setattr(Array, _name, getattr(_functions, _name))
+    setattr(Array, _name, _core.direct_method(_name))
 
 
 class _Printed(np.ndarray[Any, Any]):

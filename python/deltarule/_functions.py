@@ -42,10 +42,11 @@ FUNCTIONS: dict[Callable[..., Any], Callable[..., Any]] = {}
 _Function = Callable[..., Any]
 
 
-def _named(function: _Function, name: str, doc: str) -> _Function:
+def _named(function: _Function, name: str, arguments: str, doc: str) -> _Function:
     function.__name__ = function.__qualname__ = name
     function.__doc__ = doc
     function.__module__ = "deltarule"
+    function = _core.direct(function, arguments)
     numpy_function = getattr(np, name, None)
     if numpy_function is not None:
         FUNCTIONS[numpy_function] = function
@@ -69,7 +70,8 @@ def _unary(name: str, formula: str) -> _Function:
             return _no_kernel(name, (x,), {"out": out, **options})
         return result if out is None else out
 
-    return _named(function, name, f"{formula}, element by element; `out` (of the result's shape) is filled.")
+    doc = f"{formula}, element by element; `out` (of the result's shape) is filled."
+    return _named(function, name, "x, /, out=None, **options", doc)
 
 
 def _binary(name: str, formula: str) -> _Function:
@@ -81,7 +83,8 @@ def _binary(name: str, formula: str) -> _Function:
             return _no_kernel(name, (a, b), {"out": out, **options})
         return result if out is None else out
 
-    return _named(function, name, f"{formula}, element by element; `out` (of the result's shape) is filled.")
+    doc = f"{formula}, element by element; `out` (of the result's shape) is filled."
+    return _named(function, name, "a, b, /, out=None, **options", doc)
 
 
 def _reduction(name: str, formula: str, positional: tuple[str, ...]) -> _Function:
@@ -98,9 +101,8 @@ def _reduction(name: str, formula: str, positional: tuple[str, ...]) -> _Functio
             return call(numpy_function, (x,), options)
         return options.get("out", result)
 
-    return _named(
-        function, name, f"{formula} over `axis` (integer, tuple or None for all); numpy.{name}'s arguments."
-    )
+    doc = f"{formula} over `axis` (integer, tuple or None for all); numpy.{name}'s arguments."
+    return _named(function, name, "x, *args, **options", doc)
 
 
 def _numpy(function: _Function) -> _Function:
@@ -342,4 +344,7 @@ def activate_grad(dy: Any, x: Any, activation: str, slope: float | None = None) 
     return _core.activate_grad(dy, x, activation, slope)
 
 
+softmax = _core.direct(softmax, "x, axis=-1")
+log_softmax = _core.direct(log_softmax, "x, axis=-1")
+activate = _core.direct(activate, "x, activation, slope=None")
 FUNCTIONS[np.matmul] = matmul

@@ -1,0 +1,38 @@
+// Memory of arrays. A block given back is kept for the next request of its size, so that `c = a + b` in a loop asks the
+// system for nothing: fresh memory costs a page fault for every 4 KB first written, several times what an addition
+// costs.
+//
+// Sizes are rounded up by at most an eighth (small ones to 64 bytes). At most kKeptBytes are kept; when a block does
+// not fit, all that was kept goes back to the system first. Large blocks ask for huge pages.
+//
+// Measured, AMD EPYC (Zen 4), one core: adding 10 million float32 into a new array 26.8 ms with a fresh block, 7.5 with
+// huge pages (NumPy's way), 4.4 with a kept one.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <new>
+
+namespace deltarule {
+
+inline constexpr int64_t kKeptBytes = int64_t{192} << 20;
+
+void* take_block(int64_t bytes) noexcept;  // aligned to 64 bytes; null when there is no memory
+void give_block(void* block) noexcept;     // on any thread; null is nothing
+
+int64_t kept_bytes() noexcept;  // what waits to be reused
+
+// For std::shared_ptr's own small blocks.
+template <class T> struct BlockAllocator {
+  using value_type = T;
+  BlockAllocator() = default;
+  template <class U> BlockAllocator(const BlockAllocator<U>&) noexcept {}
+  T* allocate(size_t n) {
+    void* const block = take_block(static_cast<int64_t>(n * sizeof(T)));
+    return block != nullptr ? static_cast<T*>(block) : throw std::bad_alloc();
+  }
+  void deallocate(T* p, size_t) noexcept { give_block(p); }
+  template <class U> bool operator==(const BlockAllocator<U>&) const noexcept { return true; }
+};
+
+}  // namespace deltarule
