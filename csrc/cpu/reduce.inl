@@ -29,7 +29,7 @@ struct FoldSquares : Sums {
   template <class V> static V f(V total, V x) { return fma(x, x, total); }
 };
 
-template <class V> bool any_nan(V a) { return max_lanes(select(is_nan(a), lanes<V>(1.0), V::zero())) > 0; }
+template <class V> bool any_nan(V a) { return any(is_nan(a)); }
 
 // NaN is better than any number.
 struct FoldMax {
@@ -79,6 +79,19 @@ template <class Fold> Best better_of(Best a, Best b) {
   return a.index < 0 || (b.index >= 0 && Fold::better(b.value, a.value)) ? b : a;
 }
 
+// Where `value` stands first in x[n], which has it; NaN stands for any NaN.
+template <class V> int64_t position(const typename V::scalar* x, int64_t n, typename V::scalar value) {
+  const V wanted = V::set(value);
+  const auto is_there = [&](int64_t i) { return value == value ? x[i] == value : x[i] != x[i]; };
+  int64_t i = 0;
+  for (; i + V::N <= n; i += V::N) {
+    const V here = V::load(x + i);
+    if (any(value == value ? equal(here, wanted) : is_nan(here))) break;
+  }
+  while (i + 1 < n && !is_there(i)) ++i;
+  return i;
+}
+
 // The first of the best elements of x[begin, end).
 template <class V, class Fold> Best best_of_row(const typename V::scalar* x, int64_t begin, int64_t end) {
   Best best{0.0, -1};
@@ -86,9 +99,7 @@ template <class V, class Fold> Best best_of_row(const typename V::scalar* x, int
     const int64_t count = least(kRun<V>, end - i);
     const double value = fold_run<V, Fold>(x + i, count);
     if (best.index >= 0 && !Fold::better(value, best.value)) continue;
-    int64_t at = 0;
-    while (at + 1 < count && !(x[i + at] == value || (value != value && x[i + at] != x[i + at]))) ++at;
-    best = {value, i + at};
+    best = {value, i + position<V>(x + i, count, static_cast<typename V::scalar>(value))};
   }
   return best;
 }
@@ -332,15 +343,56 @@ template <class V> void softmax_row(const typename V::scalar* x, int64_t n, bool
   }
 }
 
+// The same where a row fits Parts registers: nothing is stored and read again.
+template <class V, int Parts>
+void softmax_short_row(const typename V::scalar* x, int64_t n, bool logarithm, typename V::scalar* y) {
+  using T = typename V::scalar;
+  const int last = static_cast<int>(n) - (Parts - 1) * V::N;
+  const V lowest = lanes<V>(-__builtin_inf());
+  V in[Parts], e[Parts];
+#pragma GCC unroll 4
+  for (int k = 0; k < Parts; ++k) in[k] = k + 1 < Parts ? V::load(x + k * V::N) : V::load_n(x + k * V::N, last, lowest);
+  V best = in[0];
+#pragma GCC unroll 4
+  for (int k = 1; k < Parts; ++k) best = max(best, in[k]);
+  const V top = V::set(max_lanes(best));
+  V part = V::zero();
+#pragma GCC unroll 4
+  for (int k = 0; k < Parts; ++k) {
+    in[k] = in[k] - top;
+    e[k] = exp(in[k]);
+    part = part + e[k];
+  }
+  const T sum = sum_lanes(part);
+  const V factor = V::set(T(1) / sum), log_sum = lanes<V>(logarithm ? log_of(static_cast<double>(sum)) : 0.0);
+#pragma GCC unroll 4
+  for (int k = 0; k < Parts; ++k) {
+    const V out = logarithm ? in[k] - log_sum : e[k] * factor;
+    if (k + 1 < Parts) out.store(y + k * V::N);
+    else out.store_n(y + k * V::N, last);
+  }
+}
+
+template <class V>
+using SoftmaxRow = void (*)(const typename V::scalar* x, int64_t n, bool logarithm, typename V::scalar* y);
+
+template <class V> SoftmaxRow<V> softmax_row_of(int64_t n) {
+  constexpr SoftmaxRow<V> kShort[] = {softmax_short_row<V, 1>, softmax_short_row<V, 2>, softmax_short_row<V, 3>,
+                                      softmax_short_row<V, 4>};
+  return n <= 4 * V::N ? kShort[(n - 1) / V::N] : softmax_row<V>;
+}
+
 void softmax(const SoftmaxArgs& args) noexcept {
+  if (args.cols == 0) return;
   with_lanes(args.dtype, [&](auto v) {
     using V = decltype(v);
     using T = typename V::scalar;
     const int64_t n = args.cols;
-    for_blocks(
-        args.rows, most(1, kBlock / 4 / most(1, n)), args.rows * n >= kCostlyParallel, [&](int64_t begin, int64_t end) {
-          for (int64_t row = begin; row < end; ++row)
-            softmax_row<V>(static_cast<const T*>(args.x) + row * n, n, args.log, static_cast<T*>(args.y) + row * n);
-        });
+    const SoftmaxRow<V> softmax_of = softmax_row_of<V>(n);
+    for_blocks(args.rows, most(1, kBlock / 4 / most(1, n)), args.rows * n >= kCostlyParallel,
+               [&](int64_t begin, int64_t end) {
+                 for (int64_t row = begin; row < end; ++row)
+                   softmax_of(static_cast<const T*>(args.x) + row * n, n, args.log, static_cast<T*>(args.y) + row * n);
+               });
   });
 }

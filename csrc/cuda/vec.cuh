@@ -41,7 +41,7 @@ template <class T> struct Lane {
   friend __host__ __device__ Lane scale2(Lane x, Lane n) {
     if (n.v != n.v) return x + n;
     const T clamped = n.v > T(5000) ? T(5000) : n.v < T(-5000) ? T(-5000) : n.v;
-    return {::scalbn(x.v, static_cast<int>(clamped))};
+    return {::scalbn(x.v, static_cast<int>(::floor(clamped)))};
   }
   friend __host__ __device__ Lane split2(Lane x, Lane& e) {
     int exponent;
@@ -54,6 +54,10 @@ template <class T> struct Lane {
     return {m};
   }
 };
+
+__host__ __device__ constexpr Lane<float> pick(const float (&table)[16], Lane<float> x, int drop) {
+  return {table[(__builtin_bit_cast(unsigned, x.v) >> drop) & 15]};
+}
 
 using F32 = Lane<float>;
 using F64 = Lane<double>;

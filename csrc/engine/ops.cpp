@@ -189,7 +189,8 @@ Array reduce(Reduction op, const Array& x, const std::optional<Shape>& axes, boo
   const auto check_elements = [&](int64_t n) {
     check<ValueError>(n > 0 || has_identity, name, ": array is ", x.shape(), "; there is no element to choose from");
   };
-  if (!out && !keepdims && (!axes || x.rank() == 1) && x.is_contiguous()) {  // of everything: nothing to arrange
+  const bool all = !axes || (x.rank() == 1 && axes->rank() == 1);
+  if (all && !out && !keepdims && x.is_contiguous()) {  // nothing to arrange
     if (axes) normalize_axes(name, axes, x.rank());
     check_elements(x.size());
     Array y = Array::empty({}, is_arg(op) ? DType::int64 : x.dtype(), x.device());

@@ -51,16 +51,23 @@ inline F32 round(F32 a) { return {_mm256_round_ps(a.v, _MM_FROUND_TO_NEAREST_INT
 inline F32::Mask less(F32 a, F32 b) { return {_mm256_cmp_ps(a.v, b.v, _CMP_LT_OQ)}; }
 inline F32::Mask equal(F32 a, F32 b) { return {_mm256_cmp_ps(a.v, b.v, _CMP_EQ_OQ)}; }
 inline F32::Mask is_nan(F32 a) { return {_mm256_cmp_ps(a.v, a.v, _CMP_UNORD_Q)}; }
+inline bool any(F32::Mask m) { return _mm256_movemask_ps(m.v) != 0; }
 inline F32 select(F32::Mask m, F32 a, F32 b) { return {_mm256_blendv_ps(b.v, a.v, m.v)}; }
 inline F32 scale2(F32 x, F32 n) {
   // Two factors 2^(n/2): each stays a normal number while n is in [-252, 254]; beyond that the result is 0 or inf.
   const __m256 clamped = _mm256_max_ps(_mm256_min_ps(n.v, _mm256_set1_ps(254.0f)), _mm256_set1_ps(-252.0f));
-  const __m256i whole = _mm256_cvtps_epi32(clamped);
+  const __m256i whole = _mm256_cvtps_epi32(_mm256_floor_ps(clamped));
   const __m256i half = _mm256_srai_epi32(whole, 1);
   const __m256i bias = _mm256_set1_epi32(127);
   const __m256 f0 = _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(half, bias), 23));
   const __m256 f1 = _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(_mm256_sub_epi32(whole, half), bias), 23));
   return {_mm256_mul_ps(_mm256_mul_ps(x.v, f0), f1)};
+}
+inline F32 pick(const float (&table)[16], F32 x, int drop) {
+  const __m256i index = _mm256_srli_epi32(_mm256_castps_si256(x.v), drop);
+  const __m256 low = _mm256_permutevar8x32_ps(_mm256_loadu_ps(table), index);
+  const __m256 high = _mm256_permutevar8x32_ps(_mm256_loadu_ps(table + 8), index);
+  return {_mm256_blendv_ps(low, high, _mm256_castsi256_ps(_mm256_slli_epi32(index, 28)))};
 }
 inline F32 split2(F32 x, F32& e) {
   // Lift subnormals by 2^24 first. Subtracting the bits of sqrt(1/2) makes the exponent field count from there.
@@ -148,6 +155,7 @@ inline F64 round(F64 a) { return {_mm256_round_pd(a.v, _MM_FROUND_TO_NEAREST_INT
 inline F64::Mask less(F64 a, F64 b) { return {_mm256_cmp_pd(a.v, b.v, _CMP_LT_OQ)}; }
 inline F64::Mask equal(F64 a, F64 b) { return {_mm256_cmp_pd(a.v, b.v, _CMP_EQ_OQ)}; }
 inline F64::Mask is_nan(F64 a) { return {_mm256_cmp_pd(a.v, a.v, _CMP_UNORD_Q)}; }
+inline bool any(F64::Mask m) { return _mm256_movemask_pd(m.v) != 0; }
 inline F64 select(F64::Mask m, F64 a, F64 b) { return {_mm256_blendv_pd(b.v, a.v, m.v)}; }
 inline F64 scale2(F64 x, F64 n) {
   const __m256d clamped = _mm256_max_pd(_mm256_min_pd(n.v, _mm256_set1_pd(2046.0)), _mm256_set1_pd(-2044.0));

@@ -3,9 +3,12 @@
 //
 //   load store load_n store_n set zero     load_n reads n < N lanes (the rest 0, or those given), store_n writes n
 //   fma(a,b,c) = a*b + c   fnma(a,b,c) = c - a*b   min max: the second operand when either is NaN
-//   select(m,a,b) = m ? a : b              scale2(x,n) = x * 2^n, n integral, gradual underflow, overflow to inf
+//   select(m,a,b) = m ? a : b              scale2(x,n) = x * 2^floor(n), gradual underflow, overflow to inf (F64 of the
+//                                          other files: n integral)
+//   pick(table,x,drop) (F32 alone)         table[j], j the lowest four bits of x without its last `drop`
 //   split2(x,e) = m with x = m * 2^e, m in [sqrt(1/2), sqrt(2)), for x > 0 finite
 //   sum_lanes max_lanes min_lanes          in one fixed order
+//   any(m)                                 whether the mask has a lane set
 //   transpose(r)                           N registers as a matrix, in place
 #pragma once
 
@@ -57,8 +60,13 @@ inline F32 round(F32 a) { return {_mm512_roundscale_ps(a.v, _MM_FROUND_TO_NEARES
 inline F32::Mask less(F32 a, F32 b) { return _mm512_cmp_ps_mask(a.v, b.v, _CMP_LT_OQ); }
 inline F32::Mask equal(F32 a, F32 b) { return _mm512_cmp_ps_mask(a.v, b.v, _CMP_EQ_OQ); }
 inline F32::Mask is_nan(F32 a) { return _mm512_cmp_ps_mask(a.v, a.v, _CMP_UNORD_Q); }
+inline bool any(F32::Mask m) { return m != 0; }
 inline F32 select(F32::Mask m, F32 a, F32 b) { return {_mm512_mask_blend_ps(m, b.v, a.v)}; }
 inline F32 scale2(F32 x, F32 n) { return {_mm512_scalef_ps(x.v, n.v)}; }
+inline F32 pick(const float (&table)[16], F32 x, int drop) {
+  const __m512i index = _mm512_srli_epi32(_mm512_castps_si512(x.v), static_cast<unsigned>(drop));
+  return {_mm512_permutexvar_ps(index, _mm512_loadu_ps(table))};
+}
 inline F32 split2(F32 x, F32& e) {
   // getmant gives [1,2): fold the upper part down so that the mantissa straddles 1.
   const __m512 m = _mm512_getmant_ps(x.v, _MM_MANT_NORM_1_2, _MM_MANT_SIGN_zero);
@@ -133,6 +141,7 @@ inline F64 round(F64 a) { return {_mm512_roundscale_pd(a.v, _MM_FROUND_TO_NEARES
 inline F64::Mask less(F64 a, F64 b) { return _mm512_cmp_pd_mask(a.v, b.v, _CMP_LT_OQ); }
 inline F64::Mask equal(F64 a, F64 b) { return _mm512_cmp_pd_mask(a.v, b.v, _CMP_EQ_OQ); }
 inline F64::Mask is_nan(F64 a) { return _mm512_cmp_pd_mask(a.v, a.v, _CMP_UNORD_Q); }
+inline bool any(F64::Mask m) { return m != 0; }
 inline F64 select(F64::Mask m, F64 a, F64 b) { return {_mm512_mask_blend_pd(m, b.v, a.v)}; }
 inline F64 scale2(F64 x, F64 n) { return {_mm512_scalef_pd(x.v, n.v)}; }
 inline F64 split2(F64 x, F64& e) {

@@ -7,6 +7,8 @@
 
 namespace {
 
+inline bool any(bool m) { return m; }
+
 template <class T> struct Lane {
   using scalar = T;
   using Mask = bool;
@@ -58,7 +60,7 @@ inline F64 round(F64 a) { return {(a.v + 0x1.8p52) - 0x1.8p52}; }
 
 // Two factors 2^(n/2): each stays a normal number within the bounds; beyond them the result is 0 or inf.
 inline F32 scale2(F32 x, F32 n) {
-  const int whole = n.v > -252.0f ? static_cast<int>(n.v < 254.0f ? n.v : 254.0f) : -252;
+  const int whole = n.v > -252.0f ? static_cast<int>((n.v < 254.0f ? n.v : 254.0f) + 256.0f) - 256 : -252;  // floor
   const int half = whole >> 1;
   const float f0 = __builtin_bit_cast(float, (half + 127) << 23);
   const float f1 = __builtin_bit_cast(float, (whole - half + 127) << 23);
@@ -70,6 +72,10 @@ inline F64 scale2(F64 x, F64 n) {
   const double f0 = __builtin_bit_cast(double, (half + 1023) << 52);
   const double f1 = __builtin_bit_cast(double, (whole - half + 1023) << 52);
   return {x.v * f0 * f1};
+}
+
+inline F32 pick(const float (&table)[16], F32 x, int drop) {
+  return {table[(__builtin_bit_cast(uint32_t, x.v) >> drop) & 15]};
 }
 
 // Lift subnormals first. Subtracting the bits of sqrt(1/2) makes the exponent field count from there.
