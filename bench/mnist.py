@@ -12,18 +12,17 @@ from __future__ import annotations
 import argparse
 import json
 import pathlib
-import platform
 import statistics
 import time
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import deltarule as dr
+import harness
 import numpy as np
 from deltarule import _core, data, nn
 
-REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
-DEFAULT_FOLDER = REPOSITORY.parent / "shared" / "data" / "mnist"
+DEFAULT_FOLDER = harness.REPOSITORY.parent / "shared" / "data" / "mnist"
 SIZES = (784, 300, 100, 10)
 SEEDS = (0, 1, 2)
 EPOCHS = 20
@@ -134,10 +133,9 @@ def main() -> None:
     results = search(mnist) if arguments.search else measure(mnist)
     if arguments.json:
         facts = {
-            "machine": platform.processor() or platform.machine(),
+            **harness.facts(),
             "isa": _core.isa(),
             "threads": _core.num_threads(),
-            "version": dr.__version__,
             "epochs": EPOCHS,
             "results": results,
         }

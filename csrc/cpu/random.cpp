@@ -3,8 +3,8 @@
 // Computes   element i from (seed, stream, i) alone, as kernels.h says; threads share blocks of 16384 elements.
 //            A permutation sorts (key, i): bucketed by the key's leading bits, then each bucket sorted.
 // Arithmetic ten rounds of two 32 x 32 bit products for four words: bound by the multiplier.
-// Measured   ns a float32 number, AMD EPYC, one thread, `python bench/elementwise.py`: uniform 1.7, normal 15 (NumPy's
-//            ziggurat: 9.5).
+// Measured   ns a float32 number, AMD EPYC, one thread, `python bench/elementwise.py --slots`: uniform 1.7,
+//            normal 15 (NumPy's ziggurat: 9.5).
 // Refs       base/philox.h, formulas/random.h.
 #include <algorithm>
 #include <cstdlib>
