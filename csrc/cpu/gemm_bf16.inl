@@ -98,6 +98,11 @@ inline __mmask16 lanes_below(int64_t n) {
   return n >= 16 ? 0xffff : n <= 0 ? 0 : static_cast<__mmask16>((1u << n) - 1);
 }
 
+// n of 16 floats, the rest 0; Whole: n is at least 16. Masks made of n for every load cost as much as all the rest.
+template <bool Whole> inline __m512 load_lanes(const float* p, int64_t n) {
+  return Whole ? _mm512_loadu_ps(p) : _mm512_maskz_loadu_ps(lanes_below(n), p);
+}
+
 inline void transpose_pairs(__m512i (&r)[kPairs]) {
   F32 lanes[kPairs];
 #pragma GCC unroll 16
@@ -127,21 +132,21 @@ template <class Unit, int Planes> struct GemmBf16 {
 
   // 16 rows of an operand x 32 of k, `s` at their first element, as 16 registers: of one row each (Along: k
   // contiguous), or of one pair of k.
-  template <bool Along>
+  template <bool Along, bool Whole = false>
   static void load_block(const float* s, int64_t ld, int64_t rows, int64_t depth, MagnitudesSeen& seen,
                          __m512i (&block)[Planes][kPairs]) {
+    if constexpr (!Whole) {
+      if (rows >= 16 && depth >= kDepth) return load_block<Along, true>(s, ld, rows, depth, seen, block);
+    }
 #pragma GCC unroll 16
     for (int i = 0; i < kPairs; ++i) {
       __m512i plane[Planes];
       if constexpr (Along) {
-        const bool inside = i < rows;
-        const __m512 x = _mm512_maskz_loadu_ps(inside ? lanes_below(depth) : 0, s + i * ld);
-        const __m512 y = _mm512_maskz_loadu_ps(inside ? lanes_below(depth - 16) : 0, s + i * ld + 16);
-        split<false>(x, y, seen, plane);
+        const int64_t n = i < rows ? depth : 0;
+        split<false>(load_lanes<Whole>(s + i * ld, n), load_lanes<Whole>(s + i * ld + 16, n - 16), seen, plane);
       } else {
-        const __mmask16 mask = lanes_below(rows);
-        const __m512 x = _mm512_maskz_loadu_ps(2 * i < depth ? mask : 0, s + 2 * i * ld);
-        const __m512 y = _mm512_maskz_loadu_ps(2 * i + 1 < depth ? mask : 0, s + (2 * i + 1) * ld);
+        const __m512 x = load_lanes<Whole>(s + 2 * i * ld, 2 * i < depth ? rows : 0);
+        const __m512 y = load_lanes<Whole>(s + (2 * i + 1) * ld, 2 * i + 1 < depth ? rows : 0);
         split<true>(x, y, seen, plane);
       }
 #pragma GCC unroll 3
@@ -194,17 +199,21 @@ template <class Unit, int Planes> struct GemmBf16 {
   }
 
   // NR columns of op(B) from j on and two of k from `k` on, rows of the source, to `at`.
+  template <bool Whole = false>
   static void pack_rows_of_b(const GemmJob<float>& job, int64_t j, int64_t k, Pair* at, int64_t plane,
                              MagnitudesSeen& seen) {
+    if constexpr (!Whole) {
+      if (j + NR <= job.N && k + 1 < job.K) return pack_rows_of_b<true>(job, j, k, at, plane, seen);
+    }
     const float *even = job.B + k * job.b_row + j, *odd = even + job.b_row;
     for (int r = kRowsAhead; r < kRowsAhead + 2; ++r)
 #pragma GCC unroll 4
       for (int v = 0; v < NR; v += 16) __builtin_prefetch(even + r * job.b_row + v);
 #pragma GCC unroll 4
     for (int v = 0; v < NR; v += 16) {
-      const __mmask16 mask = lanes_below(job.N - j - v);
-      const __m512 x = _mm512_maskz_loadu_ps(k < job.K ? mask : 0, even + v);
-      const __m512 y = _mm512_maskz_loadu_ps(k + 1 < job.K ? mask : 0, odd + v);
+      const int64_t n = job.N - j - v;
+      const __m512 x = load_lanes<Whole>(even + v, k < job.K ? n : 0);
+      const __m512 y = load_lanes<Whole>(odd + v, k + 1 < job.K ? n : 0);
       __m512i block[Planes];
       split<true>(x, y, seen, block);
 #pragma GCC unroll 3
