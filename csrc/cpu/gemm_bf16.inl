@@ -26,22 +26,30 @@
 //            with the operands' conversion from float32. `python bench/gemm.py --precision medium --peers torch`.
 //
 //              M x N x K                medium      PyTorch  and conversion   float32
-//              512^3                    190 (81 %)    190        188            100
-//              1024^3                   201 (86 %)    201        194            104
-//              1000 x 2000 x 2500       201 (85 %)    204        197            105
-//              1000 x 2500 x 2000, dx   201 (86 %)    211        202            103
-//              2500 x 2000 x 1000, dW   211 (90 %)    196        196            106
-//              100 x 2000 x 2500        155 (66 %)    178        150            101
-//              100 x 2500 x 2000, dx    157 (67 %)    188        160             85
-//              2500 x 2000 x 100, dW    191 (81 %)    183        185            104
+//              512^3                    165 (70 %)    160        169             96
+//              1024^3                   203 (87 %)    205        196            106
+//              1000 x 2000 x 2500       204 (87 %)    205        199            105
+//              1000 x 2500 x 2000, dx   202 (86 %)    207        203            101
+//              2500 x 2000 x 1000, dW   205 (87 %)    188        190            105
+//              100 x 2000 x 2500        150 (64 %)    175        148             98
+//              100 x 2500 x 2000, dx    155 (66 %)    186        152             84
+//              2500 x 2000 x 100, dW    173 (74 %)    181        182            103
 //
-//            Geometric mean over 41 shapes of layers at batch 100 and 1000: 0.98 of PyTorch, 1.02 with conversion. 1.3
-//            is out of reach: PyTorch is at 86 % of the unit's peak.
-//            Few rows, ratio to float32: 8, 16, 24, 32, 48, 64, 100 rows x 1000 x 784: 0.8, 0.5, 0.7,
-//            0.9, 1.1, 1.2, 1.7; x 784 x 1000, dx: 0.6, 0.6, 1.0, 1.3, 1.3, 1.6, 2.0; 10 columns: 0.3 to 0.9; 8 of k:
-//            0.9, 16: 1.1. Hence the least rows, columns and k, below which float32 does it. Dead ends: KC 512 and 640:
-//            0.96 of 1024; tile 8 x 48: 0.98; B's panels packed two or four at a time for 100 rows: within the noise;
-//            rows ahead 8 and 32: no gain. B transposed packed block by block of k instead of column by column (16
+//            Geometric mean over 41 shapes of layers at batch 100 and 1000: 0.98 of PyTorch, 1.03 with conversion. 1.3
+//            is out of reach: PyTorch is at 87 % of the unit's peak. Two threads, without peers: 378 at 1024^3, 338 at
+//            1000 x 2000 x 2500, 267 and 271 at 100 x 2000 x 2500 and its dx.
+//
+//            The multiplying alone runs at 205 to 225; packing takes 5 to 9 % of the time at 1000 rows and 12 to 30 % at
+//            100, where reading float32 weights from L3 bounds it. Planes of weights are not kept from forward to dx:
+//            the panels differ (k is the other axis) and the update changes them in every step.
+//
+//            Few rows, ratio to float32: 8, 16, 24, 32, 48, 64, 100 rows x 1000 x 784: 0.8, 0.5, 0.7, 0.9, 1.1, 1.2,
+//            1.7; x 784 x 1000, dx: 0.6, 0.6, 1.0, 1.3, 1.3, 1.6, 2.0; 10 columns: 0.3 to 0.9; 8 of k: 0.9, 16: 1.1.
+//            Hence the least rows, columns and k, below which float32 does it.
+//
+//            Dead ends: KC 512 and 640: 0.96 of 1024; tile 8 x 48: 0.98; B's panels packed two or four at a time for
+//            100 rows: within the noise; rows ahead 8 and 32: no gain; the next panel's source prefetched between the
+//            tiles of this one: 0.92 to 1.04. B transposed packed block by block of k instead of column by column (16
 //            streams to their ends): 89 instead of 136 GFLOP/s at 100 x 2500 x 2000.
 // Refs       Intel SDM, VDPBF16PS and TDPBF16PS: subnormals are zero, rounding to nearest even, whatever MXCSR says.
 //            Henry, Tang, Heinecke, "Leveraging the bfloat16 Artificial Intelligence Datatype For Higher-Precision
