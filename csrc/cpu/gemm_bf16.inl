@@ -23,7 +23,8 @@
 //            half of them the look for such values. An element is used M or N times.
 // Measured   AMD EPYC (Zen 4), one thread, GFLOP/s, "medium", vdpbf16ps; a loop in registers reaches 235 (fma: 117), in
 //            brackets the share of that. PyTorch 2.13 (oneDNN), interleaved, with operands and result in bfloat16, and
-//            with the operands' conversion from float32. `python bench/gemm.py --precision medium --peers torch`.
+//            with the operands' conversion from float32. `python bench/gemm.py --precision medium --peers torch` (which
+//            leaves the conversion out).
 //
 //              M x N x K                medium      PyTorch  and conversion   float32
 //              512^3                    165 (70 %)    160        169             96
@@ -39,9 +40,9 @@
 //            is out of reach: PyTorch is at 87 % of the unit's peak. Two threads, without peers: 378 at 1024^3, 338 at
 //            1000 x 2000 x 2500, 267 and 271 at 100 x 2000 x 2500 and its dx.
 //
-//            The multiplying alone runs at 205 to 225; packing takes 5 to 9 % of the time at 1000 rows and 12 to 30 % at
-//            100, where reading float32 weights from L3 bounds it. Planes of weights are not kept from forward to dx:
-//            the panels differ (k is the other axis) and the update changes them in every step.
+//            The multiplying alone runs at 205 to 225; packing takes 5 to 9 % of the time at 1000 rows and 12 to 30 %
+//            at 100, where reading float32 weights from L3 bounds it. Planes of weights are not kept from forward to
+//            dx: the panels differ (k is the other axis) and the update changes them in every step.
 //
 //            Few rows, ratio to float32: 8, 16, 24, 32, 48, 64, 100 rows x 1000 x 784: 0.8, 0.5, 0.7, 0.9, 1.1, 1.2,
 //            1.7; x 784 x 1000, dx: 0.6, 0.6, 1.0, 1.3, 1.3, 1.6, 2.0; 10 columns: 0.3 to 0.9; 8 of k: 0.9, 16: 1.1.
