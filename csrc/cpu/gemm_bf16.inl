@@ -18,9 +18,8 @@
 //            Values the unit would treat otherwise than float32 does (inf, NaN, what rounds to inf, sums that may
 //            overflow, and subnormals, which it flushes) are looked for while packing: run() then returns false, with C
 //            as it was or holding what the float32 kernel overwrites.
-// Arithmetic Packing is 4 bytes read and 2 written an element, bound by memory; it takes 8 instructions for 16
-// elements,
-//            half of them the look for such values. An element is used M or N times.
+// Arithmetic Packing reads 4 bytes and writes 2 an element; the look for such values is 4 instructions for 16 elements.
+//            An element is used M or N times.
 // Measured   AMD EPYC (Zen 4), one thread, GFLOP/s, "medium", vdpbf16ps; a loop in registers reaches 235 (fma: 117), in
 //            brackets the share of that. PyTorch 2.13 (oneDNN), interleaved, with operands and result in bfloat16, and
 //            with the operands' conversion from float32. `python bench/gemm.py --precision medium --peers torch` (which
@@ -36,22 +35,26 @@
 //              100 x 2500 x 2000, dx    155 (66 %)    186        152             84
 //              2500 x 2000 x 100, dW    173 (74 %)    181        182            103
 //
-//            Geometric mean over 41 shapes of layers at batch 100 and 1000: 0.98 of PyTorch, 1.03 with conversion. 1.3
-//            is out of reach: PyTorch is at 87 % of the unit's peak. Two threads, without peers: 378 at 1024^3, 338 at
-//            1000 x 2000 x 2500, 267 and 271 at 100 x 2000 x 2500 and its dx.
+//            Geometric mean over 41 shapes, squares and layers at batch 100 and 1000: 0.98 of PyTorch, 1.03 with
+//            conversion. 1.3 is out of reach: PyTorch is at 87 % of the unit's peak. Two threads, without peers: 378 at
+//            1024^3, 338 at 1000 x 2000 x 2500, 267 and 271 at 100 x 2000 x 2500 and its dx.
 //
-//            The multiplying alone runs at 205 to 225; packing takes 5 to 9 % of the time at 1000 rows and 12 to 30 %
-//            at 100, where reading float32 weights from L3 bounds it. Planes of weights are not kept from forward to
-//            dx: the panels differ (k is the other axis) and the update changes them in every step.
+//            The multiplying alone runs at 205 to 225. Packing takes 5 to 15 % of the time at 1000 rows and 12 to 32 %
+//            at 100: 9 GB/s of float32 at 100 x 2000 x 2500, where reading alone in that order reaches 23; the look for
+//            such values is a tenth to a quarter of it, masked loads were a tenth, the rest is not explained. Planes of
+//            weights are not kept from forward to dx: the panels differ (k is the other axis) and the update changes
+//            them in every step; what it would save was not measured.
 //
-//            Few rows, ratio to float32: 8, 16, 24, 32, 48, 64, 100 rows x 1000 x 784: 0.8, 0.5, 0.7, 0.9, 1.1, 1.2,
-//            1.7; x 784 x 1000, dx: 0.6, 0.6, 1.0, 1.3, 1.3, 1.6, 2.0; 10 columns: 0.3 to 0.9; 8 of k: 0.9, 16: 1.1.
-//            Hence the least rows, columns and k, below which float32 does it.
+//            Few rows, ratio to float32 (before the masks went): 8, 16, 24, 32, 48, 64, 100 rows x 1000 x 784: 0.8,
+//            0.5, 0.7, 0.9, 1.1, 1.2, 1.7; x 784 x 1000, dx: 0.6, 0.6, 1.0, 1.3, 1.3, 1.6, 2.0; 10 columns: 0.3 to 0.9,
+//            dx 1.4; 2500 x 2000 with 8 of k: 0.9, 16: 1.1. Hence the least rows, columns and k, below which float32
+//            does it.
 //
-//            Dead ends: KC 512 and 640: 0.96 of 1024; tile 8 x 48: 0.98; B's panels packed two or four at a time for
-//            100 rows: within the noise; rows ahead 8 and 32: no gain; the next panel's source prefetched between the
-//            tiles of this one: 0.92 to 1.04. B transposed packed block by block of k instead of column by column (16
-//            streams to their ends): 89 instead of 136 GFLOP/s at 100 x 2500 x 2000.
+//            Dead ends, medians of three runs that differ by up to 16 %, so none of the first five shows a difference:
+//            KC 512 and 640: 0.96 of 1024; tile 8 x 48: 0.96; B's panels packed two or four at a time for 100 rows:
+//            1.01; rows ahead 8 and 32: 0.96; the next panel's source prefetched between the tiles of this one: 0.92 to
+//            1.04. B packed whole before, its columns block by block of k: 93 GFLOP/s at 100 x 2500 x 2000, where
+//            column by column (16 streams to their ends) just before use gives 136.
 // Refs       Intel SDM, VDPBF16PS and TDPBF16PS: subnormals are zero, rounding to nearest even, whatever MXCSR says.
 //            Henry, Tang, Heinecke, "Leveraging the bfloat16 Artificial Intelligence Datatype For Higher-Precision
 //            Computations", 2019.
