@@ -64,6 +64,26 @@ struct GemmArgs {
   bool nesterov = false;
 };
 
+// The way back through one dense layer for a minibatch of one row, and the update of its weights, in one pass over W:
+//   dx[I] = W[I,O] dz[O], by W as it was; dx *= f'(z,y) and db = dx unless y is null     (all skipped if dx is null)
+//   W[I,O] as by gemm's sgd with the gradient x[I] dz[O]
+struct OnlineArgs {
+  DType dtype;  // float32 or float64, of every operand
+  int64_t inputs, outputs;
+  const void* x;   // [I]
+  const void* dz;  // [O]
+  void* w;         // [I,O] contiguous
+  double lr, momentum, weight_decay;
+  void* velocity;  // [I,O] or null
+  bool nesterov;
+  void* dx;               // out [I] or null
+  Activation activation;  // of the layer below
+  double slope;
+  const void* z;  // [I], or null if f' needs y alone
+  const void* y;  // [I] or null
+  void* db;       // out [I] or null
+};
+
 // y = op(x), element by element over a strided grid (rank <= 8, innermost axis last).
 struct UnaryArgs {
   Unary op;
@@ -222,6 +242,7 @@ struct Kernels {
   const char* name;   // what DELTARULE_ISA and dr.isas() call it
   const char* needs;  // CPU features, in words
   void (*gemm)(const GemmArgs&) noexcept;
+  void (*online)(const OnlineArgs&) noexcept;
   void (*unary)(const UnaryArgs&) noexcept;
   void (*binary)(const BinaryArgs&) noexcept;
   void (*copy)(const CopyArgs&) noexcept;

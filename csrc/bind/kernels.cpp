@@ -1,5 +1,5 @@
-// _core.kernels.gemm: the slot of the table in use, raw, over 2-D NumPy views without copies. For tests and benches:
-// only what would read or write outside an array is checked here; everything else is kernels.h's contract.
+// _core.kernels.gemm and online: the slots of the table in use, raw, over 2-D NumPy views without copies. For tests and
+// benches: only what would read or write outside an array is checked here; everything else is kernels.h's contract.
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
@@ -18,9 +18,9 @@ using Maybe = std::optional<py::array>;
 
 constexpr const char* kEpilogues[] = {"none", "bias_act", "backprop", "sgd"};  // order of enum Epilogue
 
-DType dtype_of(const py::array& c) {
+DType dtype_of(const char* name, const py::array& c) {
   if (py::isinstance<py::array_t<float>>(c)) return DType::float32;
-  check<TypeError>(py::isinstance<py::array_t<double>>(c), "gemm: c is ", py::str(c.dtype()).cast<std::string>(),
+  check<TypeError>(py::isinstance<py::array_t<double>>(c), name, " is ", py::str(c.dtype()).cast<std::string>(),
                    "; float32 or float64 is wanted");
   return DType::float64;
 }
@@ -53,7 +53,7 @@ void gemm(const py::array& a, const py::array& b, py::array c, bool trans_a, boo
           Maybe db, double lr, double momentum, double weight_decay, Maybe velocity, bool nesterov,
           const std::string& precision) {
   GemmArgs args;
-  args.dtype = dtype_of(c);
+  args.dtype = dtype_of("gemm: c", c);
   args.precision = find_name<Precision>("gemm: precision", precision, kPrecisions);
   args.epilogue = find_name<Epilogue>("gemm: epilogue", epilogue, kEpilogues);
   args.activation = find_name<Activation>("gemm: activation", activation, kActivations);
@@ -96,6 +96,45 @@ void gemm(const py::array& a, const py::array& b, py::array c, bool trans_a, boo
   current_kernels().gemm(args);
 }
 
+// A contiguous array of x's dtype, as `name` must be.
+template <int Rank>
+const void* operand(const char* name, const py::array& given, const py::array& x, int64_t rows, int64_t cols) {
+  const bool shape = Rank == 1 ? given.ndim() == 1 && given.shape(0) == cols
+                               : given.ndim() == 2 && given.shape(0) == rows && given.shape(1) == cols;
+  check<TypeError>(given.dtype().is(x.dtype()), "online: ", name, " has another dtype than x");
+  check<ValueError>(shape && (given.flags() & py::array::c_style) != 0, "online: ", name,
+                    " is not a contiguous array of ", rows * cols);
+  return given.data();
+}
+
+void online(const py::array& x, const py::array& dz, py::array w, double lr, double momentum, double weight_decay,
+            Maybe velocity, bool nesterov, Maybe dx, const std::string& activation, double slope, Maybe z, Maybe y,
+            Maybe db) {
+  OnlineArgs args{};
+  args.dtype = dtype_of("online: x", x);
+  check<ValueError>(x.ndim() == 1 && dz.ndim() == 1, "online: x and dz need one dimension");
+  args.inputs = x.shape(0);
+  args.outputs = dz.shape(0);
+  const auto vector = [&](const char* name, Maybe& given) -> void* {
+    if (!given) return nullptr;
+    operand<1>(name, *given, x, 1, args.inputs);
+    return given->mutable_data();
+  };
+  args.x = operand<1>("x", x, x, 1, args.inputs);
+  args.dz = operand<1>("dz", dz, x, 1, args.outputs);
+  operand<2>("w", w, x, args.inputs, args.outputs);
+  args.w = w.mutable_data();
+  if (velocity) operand<2>("velocity", *velocity, x, args.inputs, args.outputs);
+  args.velocity = out(velocity);
+  args.lr = lr, args.momentum = momentum, args.weight_decay = weight_decay, args.nesterov = nesterov;
+  args.activation = find_name<Activation>("online: activation", activation, kActivations);
+  args.slope = slope;
+  args.dx = vector("dx", dx), args.z = vector("z", z), args.y = vector("y", y), args.db = vector("db", db);
+  check<ValueError>(!y || z || !needs_input(args.activation), "online: ", activation, " needs z");
+  const py::gil_scoped_release release;
+  current_kernels().online(args);
+}
+
 }  // namespace
 
 void bind_elementwise_kernels(py::module_& kernels);
@@ -108,6 +147,9 @@ void bind_kernels(py::module_& m) {
               "alpha"_a = 1.0, "beta"_a = 0.0, "epilogue"_a = "none", "activation"_a = "linear", "slope"_a = 0.0,
               "bias"_a = none, "z"_a = none, "y"_a = none, "db"_a = none, "lr"_a = 0.0, "momentum"_a = 0.0,
               "weight_decay"_a = 0.0, "velocity"_a = none, "nesterov"_a = false, "precision"_a = "highest");
+  kernels.def("online", online, "x"_a, "dz"_a, "w"_a, py::kw_only(), "lr"_a, "momentum"_a = 0.0, "weight_decay"_a = 0.0,
+              "velocity"_a = none, "nesterov"_a = false, "dx"_a = none, "activation"_a = "linear", "slope"_a = 0.0,
+              "z"_a = none, "y"_a = none, "db"_a = none);
   kernels.def(
       "peak", [](int64_t rounds) { return current_kernels().peak(rounds); }, "rounds"_a,
       py::call_guard<py::gil_scoped_release>());

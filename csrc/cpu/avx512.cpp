@@ -22,6 +22,7 @@ struct GemmBlocks64 {
 #include "cpu/gemm_pack.inl"
 #include "cpu/gemm_epilogue.inl"
 #include "cpu/gemm.inl"
+#include "cpu/online.inl"
 #include "cpu/elementwise.inl"
 #include "cpu/reduce.inl"
 #include "cpu/loss.inl"
@@ -32,14 +33,15 @@ struct GemmBlocks64 {
 }  // namespace
 
 extern const Kernels avx512_table = {
-    "avx512",    "AVX-512 F, BW, DQ, VL",
-    gemm,        unary,
-    binary,      copy,
-    activate,    activate_grad,
-    reduce,      softmax,
-    loss,        step,
-    gather_rows, fill_random,
-    dropout,     peak,
+    "avx512",      "AVX-512 F, BW, DQ, VL",
+    gemm,          online,
+    unary,         binary,
+    copy,          activate,
+    activate_grad, reduce,
+    softmax,       loss,
+    step,          gather_rows,
+    fill_random,   dropout,
+    peak,
 };
 
 }  // namespace deltarule::cpu

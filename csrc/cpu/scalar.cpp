@@ -22,6 +22,7 @@ struct GemmBlocks64 {
 #include "cpu/gemm_pack.inl"
 #include "cpu/gemm_epilogue.inl"
 #include "cpu/gemm.inl"
+#include "cpu/online.inl"
 #include "cpu/elementwise.inl"
 #include "cpu/reduce.inl"
 #include "cpu/loss.inl"
@@ -32,8 +33,8 @@ struct GemmBlocks64 {
 }  // namespace
 
 extern const Kernels scalar_table = {
-    "scalar", "nothing", gemm, unary, binary,      copy,        activate, activate_grad,
-    reduce,   softmax,   loss, step,  gather_rows, fill_random, dropout,  peak,
+    "scalar", "nothing", gemm, online, unary,       binary,      copy,    activate, activate_grad,
+    reduce,   softmax,   loss, step,   gather_rows, fill_random, dropout, peak,
 };
 
 }  // namespace deltarule::cpu

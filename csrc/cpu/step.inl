@@ -18,8 +18,9 @@ template <class V> StepConstants<V> step_constants(const StepArgs& args) {
   c.beta2 = lanes<V>(args.beta2);
   c.rest2 = lanes<V>(1.0 - args.beta2);
   c.eps = lanes<V>(args.eps);
-  c.corrected_lr = lanes<V>(args.lr / (1.0 - __builtin_pow(args.beta1, t)));
-  c.root_correction = lanes<V>(1.0 / __builtin_sqrt(1.0 - __builtin_pow(args.beta2, t)));
+  const bool moments = args.v != nullptr;  // two powers cost as much as a small layer's whole update
+  c.corrected_lr = lanes<V>(moments ? args.lr / (1.0 - __builtin_pow(args.beta1, t)) : args.lr);
+  c.root_correction = lanes<V>(moments ? 1.0 / __builtin_sqrt(1.0 - __builtin_pow(args.beta2, t)) : 1.0);
   c.keep = lanes<V>(1.0 - args.lr * args.weight_decay);
   return c;
 }

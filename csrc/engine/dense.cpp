@@ -34,16 +34,20 @@ const void* Dense::forward(const Pass& pass, const void* x) {
   return y_.data();
 }
 
-// dz = dy f'(z), db = column sums of dz, unless the layer above has done it; dx[B,I] = dz[B,O] w^T[O,I].
-Gradient Dense::backward(const Pass& pass, Gradient dy, void* dx, const std::optional<Fusion>& below) {
+// dz = dy f'(z), db = column sums of dz, unless the layer above has done it.
+void Dense::backward_through_activation(const Pass& pass, Gradient dy) {
   dz_ = dy.data;
-  if (!dy.fused) {
-    const int64_t n = pass.rows * outputs();
-    if (activation_ != Activation::linear)
-      pass.kernels.activate_grad({activation_, pass.dtype, slope_, n, dy.data, z_.data(), y_.data(), dy.data});
-    if (has_bias_)
-      pass.kernels.reduce({Reduction::sum, pass.dtype, 1, pass.rows, outputs(), dy.data, bias_.gradient.data()});
-  }
+  if (dy.fused) return;
+  const int64_t n = pass.rows * outputs();
+  if (activation_ != Activation::linear)
+    pass.kernels.activate_grad({activation_, pass.dtype, slope_, n, dy.data, z_.data(), y_.data(), dy.data});
+  if (has_bias_)
+    pass.kernels.reduce({Reduction::sum, pass.dtype, 1, pass.rows, outputs(), dy.data, bias_.gradient.data()});
+}
+
+// dx[B,I] = dz[B,O] w^T[O,I]
+Gradient Dense::backward(const Pass& pass, Gradient dy, void* dx, const std::optional<Fusion>& below) {
+  backward_through_activation(pass, dy);
   if (dx == nullptr) return {nullptr, false};
 
   GemmArgs args;
@@ -99,6 +103,26 @@ void Dense::descend(const Pass& pass, const Descent& descent) {
   args.nesterov = descent.nesterov;
   args.velocity = weight_.m.data();
   pass.kernels.gemm(args);
+}
+
+// One row: dx and the update share one pass over w.
+Gradient Dense::backward_and_descend(const Pass& pass, Gradient dy, void* dx, const std::optional<Fusion>& below,
+                                     const Descent& descent) {
+  if (pass.rows != 1) return Layer::backward_and_descend(pass, dy, dx, below, descent);
+  backward_through_activation(pass, dy);
+  OnlineArgs args{};
+  args.dtype = pass.dtype;
+  args.inputs = inputs(), args.outputs = outputs();
+  args.x = x_, args.dz = dz_, args.w = weight_.value.data();
+  args.lr = descent.lr, args.momentum = descent.momentum, args.weight_decay = descent.weight_decay;
+  args.velocity = weight_.m.data(), args.nesterov = descent.nesterov;
+  args.dx = dx;
+  if (below) {
+    args.activation = below->activation, args.slope = below->slope;
+    args.z = below->z, args.y = below->y, args.db = below->db;
+  }
+  pass.kernels.online(args);
+  return {dx, dx != nullptr && below.has_value()};
 }
 
 }  // namespace deltarule

@@ -70,6 +70,13 @@ class Layer {
   // After backward: the weight gradient into weight()->gradient, or straight into the weights.
   virtual void weight_gradient(const Pass&) {}
   virtual void descend(const Pass&, const Descent&) {}
+  // Both in one, where that is faster.
+  virtual Gradient backward_and_descend(const Pass& pass, Gradient dy, void* dx, const std::optional<Fusion>& below,
+                                        const Descent& descent) {
+    const Gradient result = backward(pass, dy, dx, below);
+    descend(pass, descent);
+    return result;
+  }
 
  private:
   int64_t inputs_, outputs_;
@@ -88,8 +95,11 @@ class Dense : public Layer {
   Parameter* bias() override { return has_bias_ ? &bias_ : nullptr; }
   void weight_gradient(const Pass& pass) override;
   void descend(const Pass& pass, const Descent& descent) override;
+  Gradient backward_and_descend(const Pass& pass, Gradient dy, void* dx, const std::optional<Fusion>& below,
+                                const Descent& descent) override;
 
  private:
+  void backward_through_activation(const Pass& pass, Gradient dy);
   GemmArgs weight_product(const Pass& pass) const;
 
   Activation activation_;

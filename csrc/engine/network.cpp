@@ -88,11 +88,12 @@ Network::LossValue Network::train_step(const Minibatch& batch, const OptimizerSe
   Gradient gradient{dy_[0].data(), false};
   for (size_t l = layers_.size(); l-- > lowest_;) {
     void* dx = gradient.data == dy_[0].data() ? dy_[1].data() : dy_[0].data();
-    gradient = backward_through(l, pass, gradient, l > lowest_ ? dx : nullptr);
     Layer& layer = *layers_[l];
+    void* wanted = l > lowest_ ? dx : nullptr;
+    if (keep == Keep::none) gradient = layer.backward_and_descend(pass, gradient, wanted, fusion_below(l), descent);
+    else gradient = layer.backward(pass, gradient, wanted, fusion_below(l));
     if (layer.weight() == nullptr) continue;
-    if (keep == Keep::none) layer.descend(pass, descent);
-    else layer.weight_gradient(pass);
+    if (keep != Keep::none) layer.weight_gradient(pass);
     if (norms) norms->insert(norms->begin(), norm(layer.weight()->gradient));
     if (keep == Keep::one) update(layer.weight(), optimizer, 1.0);
     if (keep != Keep::all && layer.bias()) update(layer.bias(), optimizer, 1.0);
@@ -125,8 +126,8 @@ Network::LossValue Network::loss_of(const Pass& pass, const Minibatch& batch, co
   return result;
 }
 
-Gradient Network::backward_through(size_t layer, const Pass& pass, Gradient dy, void* dx) {
-  return layers_[layer]->backward(pass, dy, dx, layer > 0 ? layers_[layer - 1]->fusion() : std::nullopt);
+std::optional<Fusion> Network::fusion_below(size_t layer) const {
+  return layer > 0 ? layers_[layer - 1]->fusion() : std::nullopt;
 }
 
 void Network::update(Parameter* parameter, const OptimizerSettings& o, double gradient_scale) const {
@@ -213,7 +214,7 @@ Gradients Network::gradients(const Array& x, const Array& y, const std::optional
   Gradient gradient{dy_[0].data(), false};
   for (size_t l = layers_.size(); l-- > lowest_;) {
     void* dx = gradient.data == dy_[0].data() ? dy_[1].data() : dy_[0].data();
-    gradient = backward_through(l, pass, gradient, l > lowest_ ? dx : bottom.data());
+    gradient = layers_[l]->backward(pass, gradient, l > lowest_ ? dx : bottom.data(), fusion_below(l));
     layers_[l]->weight_gradient(pass);
   }
   if (scale_.data()) {  // by the chain rule: the layers saw (x - shift) * scale

@@ -88,7 +88,7 @@ class Network {
   LossValue loss_of(const Pass& pass, const Minibatch& batch, const void* y, double scale, void* dy) const;
   LossValue train_step(const Minibatch& batch, const OptimizerSettings& optimizer, Keep keep,
                        std::vector<double>* norms);
-  Gradient backward_through(size_t layer, const Pass& pass, Gradient dy, void* dx);
+  std::optional<Fusion> fusion_below(size_t layer) const;
   void update(Parameter* parameter, const OptimizerSettings& optimizer, double gradient_scale) const;
   double norm(const Array& gradient) const;
 
