@@ -26,15 +26,6 @@ template <class T> struct GemmTile {
   bool first, last;
 };
 
-template <class V> inline V load_some(const typename V::scalar* p, int n) {
-  return n >= V::N ? V::load(p) : V::load_n(p, n);
-}
-
-template <class V> inline void store_some(V x, typename V::scalar* p, int n) {
-  if (n >= V::N) x.store(p);
-  else x.store_n(p, n);
-}
-
 // body(products, element of C, row, column, n): n lanes of them, down each strip of columns.
 // Columns: their number where it is known (a full tile), so that no lane is masked and the loop unrolled; else 0.
 template <class V, int Columns = 0, class T, class Body>

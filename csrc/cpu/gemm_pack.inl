@@ -24,46 +24,41 @@ void pack_rows(const typename V::scalar* s, int64_t ld, int64_t K, int n, typena
   }
 }
 
-// The same of a transposed source: unit stride along k, `ld` along n.
+// The same of a transposed source: unit stride along k, `ld` along n. Blocks of V::N columns go down all of k: so many
+// streams the hardware can read ahead, not W of them (100 x 841 x 2500: 76 -> 89 GFLOP/s).
 template <class V, int W>
 void pack_columns(const typename V::scalar* s, int64_t ld, int64_t K, int n, typename V::scalar* panel) {
+  int i = 0;
+  if constexpr (V::N > 1 && W % V::N == 0) {
+    for (; i + V::N <= n; i += V::N)
+      for (int64_t k = 0; k < K; k += V::N) {
+        const int depth = static_cast<int>(least(V::N, K - k));
+        V block[V::N];
+#pragma GCC unroll 16
+        for (int r = 0; r < V::N; ++r) block[r] = load_some<V>(s + (i + r) * ld + k, depth);
+        transpose(block);
+#pragma GCC unroll 16
+        for (int r = 0; r < V::N; ++r)
+          if (r < depth) block[r].store(panel + (k + r) * W + i);
+      }
+  }
+  if (i == W) return;
   constexpr int kRun = V::N < 8 ? 8 : V::N;  // of k at a time: every cache line of the source is fetched once
-  constexpr bool blockwise = V::N > 1 && W % V::N == 0;
   for (int64_t k = 0; k < K; k += kRun) {
     const int run = static_cast<int>(least(kRun, K - k));
     typename V::scalar* to = panel + k * W;
-    int i = 0;
-    if constexpr (blockwise) {
-      for (; i + V::N <= n; i += V::N)
-#pragma GCC unroll 2
-        for (int part = 0; part < kRun; part += V::N) {
-          const int depth = run - part;
-          if (depth <= 0) break;
-          V block[V::N];
-          if (depth >= V::N) {
-#pragma GCC unroll 16
-            for (int r = 0; r < V::N; ++r) block[r] = V::load(s + (i + r) * ld + k + part);
-          } else {
-#pragma GCC unroll 16
-            for (int r = 0; r < V::N; ++r) block[r] = V::load_n(s + (i + r) * ld + k + part, depth);
-          }
-          transpose(block);
-#pragma GCC unroll 16
-          for (int r = 0; r < V::N; ++r)
-            if (r < depth) block[r].store(to + (part + r) * W + i);
-        }
-    }
-    for (; i < n; ++i) {
-      const typename V::scalar* from = s + i * ld + k;
+    int at = i;
+    for (; at < n; ++at) {
+      const typename V::scalar* from = s + at * ld + k;
       if (run == kRun) {
 #pragma GCC unroll 16
-        for (int r = 0; r < kRun; ++r) to[r * W + i] = from[r];
+        for (int r = 0; r < kRun; ++r) to[r * W + at] = from[r];
       } else {
-        for (int r = 0; r < run; ++r) to[r * W + i] = from[r];
+        for (int r = 0; r < run; ++r) to[r * W + at] = from[r];
       }
     }
-    for (; i < W; ++i)
-      for (int r = 0; r < run; ++r) to[r * W + i] = 0;
+    for (; at < W; ++at)
+      for (int r = 0; r < run; ++r) to[r * W + at] = 0;
   }
 }
 

@@ -14,6 +14,16 @@ inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 inline int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
 inline int64_t blocks_of(int64_t n, int64_t block) { return (n + block - 1) / block; }
 
+// One register, or the n lanes that are left of a row.
+template <class V> inline V load_some(const typename V::scalar* p, int n) {
+  return n >= V::N ? V::load(p) : V::load_n(p, n);
+}
+
+template <class V> inline void store_some(V x, typename V::scalar* p, int n) {
+  if (n >= V::N) x.store(p);
+  else x.store_n(p, n);
+}
+
 // visit(F32{}) or visit(F64{})
 template <class Visitor> void with_lanes(DType dtype, const Visitor& visit) {
   if (dtype == DType::float32) {
