@@ -64,7 +64,8 @@ namespace pybind11::detail {
 template <> struct type_caster<deltarule::Array> : type_caster_base<deltarule::Array> {
   bool load(handle source, bool convert) {
     if ((value = deltarule::exact_array(source)) != nullptr) return true;
-    if (type_caster_base<deltarule::Array>::load(source, false)) return value != nullptr;
+    // NumPy's arrays are what comes most: no search through the registered types for them.
+    if (!isinstance<array>(source) && type_caster_base<deltarule::Array>::load(source, false)) return value != nullptr;
     if (!convert || source.is_none()) return false;
     converted_ = deltarule::from_object(source);
     value = &converted_;

@@ -84,6 +84,8 @@ void bind_network(py::module_& m) {
       .def("set_input_transform", &Network::set_input_transform, py::arg("shift"), py::arg("scale"), NoGil())
       .def("check_samples", &Network::check_samples, py::arg("op"), py::arg("x"), py::arg("y"),
            py::arg("sample_weight") = py::none(), NoGil())
+      .def("train_step", &Network::train_step, py::arg("x"), py::arg("y"), py::arg("optimizer"),
+           py::arg("sample_weight") = py::none(), NoGil())
       .def("train_steps", &Network::train_steps, py::arg("x"), py::arg("y"), py::arg("order"), py::arg("batch_size"),
            py::arg("optimizer"), py::arg("sample_weight") = py::none(), py::arg("norms") = false,
            py::arg("validated") = false, py::arg("rates") = py::none(), NoGil())

@@ -42,11 +42,7 @@ StepsResult Network::train_steps(const Array& x, const Array& y, const std::opti
   check<ValueError>(batch_size >= 1 && batch_size <= n, op, ": batch_size is ", batch_size, "; wanted 1 to ", n,
                     ", the number of samples");
 
-  const Keep keep = optimizer.clip_norm > 0.0 ? Keep::all : optimizer.fits_epilogue() ? Keep::none : Keep::one;
-  reserve(batch_size);
-  reserve_slots(optimizer.slots());
-  reserve_gradients(norms ? std::max(keep, Keep::one) : keep);
-
+  const Keep keep = reserve_for_training(batch_size, optimizer, norms);
   const int64_t steps = (n + batch_size - 1) / batch_size;
   const Array rate = rates ? checked_rates(op, *rates, steps) : Array();
   StepsResult result;
@@ -57,8 +53,8 @@ StepsResult Network::train_steps(const Array& x, const Array& y, const std::opti
     const Minibatch batch = minibatch(samples, indices, start, std::min(batch_size, n - start));
     const bool with_norms = norms && i == steps - 1;
     if (rates) optimizer.lr = rate.as<double>()[i];
-    const LossValue loss = train_step(batch, optimizer, with_norms ? std::max(keep, Keep::one) : keep,
-                                      with_norms ? &result.norms : nullptr);
+    const LossValue loss =
+        learn(batch, optimizer, with_norms ? std::max(keep, Keep::one) : keep, with_norms ? &result.norms : nullptr);
     result.losses.as<double>()[i] = loss.value;
     result.weight.as<double>()[i] = batch.weight_sum;
     result.errors += loss.errors;
@@ -72,9 +68,29 @@ StepsResult Network::train_steps(const Array& x, const Array& y, const std::opti
   return result;
 }
 
+double Network::train_step(const Array& x, const Array& y, const OptimizerSettings& optimizer,
+                           const std::optional<Array>& sample_weight) {
+  const char* op = "train_step";
+  std::lock_guard lock(mutex_);
+  require_trainable(op);
+  optimizer.validate(op);
+  const Samples samples(spec(op, false), x, y, sample_weight);
+  check<ValueError>(samples.rows() >= 1, op, ": x has no rows");
+  const Keep keep = reserve_for_training(samples.rows(), optimizer, false);
+  return learn(minibatch(samples, Array(), 0, samples.rows()), optimizer, keep, nullptr).value;
+}
+
+Network::Keep Network::reserve_for_training(int64_t rows, const OptimizerSettings& optimizer, bool norms) {
+  const Keep keep = optimizer.clip_norm > 0.0 ? Keep::all : optimizer.fits_epilogue() ? Keep::none : Keep::one;
+  reserve(rows);
+  reserve_slots(optimizer.slots());
+  reserve_gradients(norms ? std::max(keep, Keep::one) : keep);
+  return keep;
+}
+
 // Forward, loss, and from the top down: dx by the weights as they are, then the weights' update.
-Network::LossValue Network::train_step(const Minibatch& batch, const OptimizerSettings& optimizer, Keep keep,
-                                       std::vector<double>* norms) {
+Network::LossValue Network::learn(const Minibatch& batch, const OptimizerSettings& optimizer, Keep keep,
+                                  std::vector<double>* norms) {
   const Pass pass = pass_of(batch.rows, true);
   const void* y = forward(pass, batch.x);
   const double scale = batch.weight_sum > 0.0 ? 1.0 / batch.weight_sum : 0.0;

@@ -65,6 +65,9 @@ class Network {
   // Looks at every value once, for calls that then say `validated`. `op` begins the message of what is thrown.
   void check_samples(const std::string& op, const Array& x, const Array& y,
                      const std::optional<Array>& sample_weight) const;
+  // The whole of x as one minibatch: its loss before the update, not finite if there was none.
+  double train_step(const Array& x, const Array& y, const OptimizerSettings& optimizer,
+                    const std::optional<Array>& sample_weight);
   // rates: the learning rate of every step; without them it is the optimizer's.
   StepsResult train_steps(const Array& x, const Array& y, const std::optional<Array>& order, int64_t batch_size,
                           OptimizerSettings optimizer, const std::optional<Array>& sample_weight, bool norms,
@@ -86,8 +89,8 @@ class Network {
   Pass pass_of(int64_t rows, bool training) const;
   const void* forward(const Pass& pass, const void* x);
   LossValue loss_of(const Pass& pass, const Minibatch& batch, const void* y, double scale, void* dy) const;
-  LossValue train_step(const Minibatch& batch, const OptimizerSettings& optimizer, Keep keep,
-                       std::vector<double>* norms);
+  Keep reserve_for_training(int64_t rows, const OptimizerSettings& optimizer, bool norms);
+  LossValue learn(const Minibatch& batch, const OptimizerSettings& optimizer, Keep keep, std::vector<double>* norms);
   std::optional<Fusion> fusion_below(size_t layer) const;
   void update(Parameter* parameter, const OptimizerSettings& optimizer, double gradient_scale) const;
   double norm(const Array& gradient) const;

@@ -123,6 +123,7 @@ class Network:
         self.precision = precision
         self.device = device
         self.task = _task(loss, self.outputs)
+        self._rule: tuple[type[Optimizer], dict[str, Any], _core.Optimizer] | None = None
         self.classes: list[str] | None = None
         self.image_shape: tuple[int, int] | None = None
         self.pixel_max: float | None = None
@@ -253,12 +254,15 @@ class Network:
         """
         features = as_features(x, self.dtype, "train_step")
         targets, task = as_targets(y, self.loss, self.dtype, "train_step")
-        weights = as_weights(sample_weight, self.dtype, "train_step")
-        rule = check_optimizer(optimizer, "train_step").build()
-        done = self.engine.train_steps(features, targets, None, len(features), rule, weights)
+        rule = self._rule_of(optimizer)
+        if sample_weight is None:
+            loss = self.engine.train_step(features, targets, rule)
+        else:
+            loss = self.engine.train_step(
+                features, targets, rule, as_weights(sample_weight, self.dtype, "train_step")
+            )
         self.task = task
-        loss = float(np.asarray(done.losses)[0])
-        if not done.finite:
+        if not math.isfinite(loss):
             step = self.engine.step + 1
             raise DivergedError(
                 f"train_step: loss is {loss} at step {step} (learning rate {optimizer.lr:g}); "
@@ -268,6 +272,14 @@ class Network:
                 learning_rate=optimizer.lr,
             )
         return loss
+
+    def _rule_of(self, optimizer: Optimizer) -> _core.Optimizer:
+        """The engine's optimiser, built again when a setting has changed: it costs as much as a small net's step."""
+        last = self._rule
+        if last is None or last[0] is not type(optimizer) or last[1] != vars(optimizer):
+            rule = check_optimizer(optimizer, "train_step").build()
+            self._rule = last = type(optimizer), dict(vars(optimizer)), rule
+        return last[2]
 
     def evaluate(self, x: Any, y: Any, sample_weight: Any = None) -> tuple[float, float | None]:
         """Mean loss, and share of wrong samples (None where y is real numbers), without dropout."""
