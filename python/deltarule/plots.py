@@ -6,13 +6,15 @@ Every function returns a matplotlib Figure that belongs to no window, so it work
 
 from __future__ import annotations
 
-import os
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from ._atomic import replace
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -27,12 +29,9 @@ MOST_NUMBERED_CLASSES = 20
 def save(figure: Figure, path: str | Path) -> Path:
     """Write `figure` to `path` through a temporary name, so that a full disk leaves the old file."""
     path = Path(path)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
-    try:
-        figure.savefig(temporary, dpi=120)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    content = io.BytesIO()
+    figure.savefig(content, dpi=120, format=path.suffix[1:] or "png")
+    replace(path, content.getvalue())
     return path
 
 

@@ -6,13 +6,14 @@ import datetime
 import importlib
 import json
 import math
-import os
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import click
+
+from .._atomic import replace
 
 RUNS = Path("runs")
 
@@ -23,13 +24,7 @@ def write_json(path: str | Path, content: Any) -> None:
     if str(path) == "-":
         click.echo(text)
         return
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        temporary.write_text(text + "\n", encoding="utf-8")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    replace(path, (text + "\n").encode())
 
 
 def check_writable(path: str | Path, option: str) -> None:

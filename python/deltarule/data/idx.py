@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from .._atomic import replace
 from .checks import Array
 
 DTYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
@@ -120,18 +121,4 @@ def write_idx(path: str | os.PathLike[str], array: npt.ArrayLike) -> None:
     content = header + array.astype(DTYPES[code]).tobytes()
     if path.name.endswith(".gz"):
         content = gzip.compress(content, mtime=0)
-    replace_file(path, content)
-
-
-def replace_file(path: Path, content: bytes) -> None:
-    """Give ``path`` the new content in one step, seen whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.urandom(4).hex()}.tmp")
-    try:
-        with open(temporary, "xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    replace(path, content)

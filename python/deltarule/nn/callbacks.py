@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import files
+from .._atomic import check_writable
 from .history import History
 
 if TYPE_CHECKING:
@@ -157,4 +157,4 @@ class Checkpoint(Callback):
 
     def on_train_begin(self, net: Network, history: History) -> None:
         """Find out now, not after an hour, whether the file can be written."""
-        files.check_writable(self.path)
+        check_writable(self.path)

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .._atomic import PathLike
 from . import files, model
-from .files import PathLike, Tensors
+from .files import Tensors
 
 if TYPE_CHECKING:
     from .fit import Training

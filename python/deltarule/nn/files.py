@@ -8,13 +8,14 @@ Refs     https://github.com/huggingface/safetensors#format
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from .._atomic import PathLike, replace
 
 VERSION = 1
 MODEL = "deltarule model"
@@ -23,7 +24,6 @@ LENGTH_BYTES = 8
 MAX_HEADER_BYTES = 100_000_000  # the format's own limit
 
 Tensors = dict[str, npt.NDArray[Any]]
-PathLike = str | os.PathLike[str]
 
 
 def write(path: PathLike, kind: str, tensors: Mapping[str, npt.NDArray[Any]], header: dict[str, Any]) -> None:
@@ -51,41 +51,6 @@ def _ordered(content: bytes) -> bytes:
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)  # the data stay aligned
     return len(text).to_bytes(start, "little") + text + content[end:]
-
-
-def replace(path: PathLike, content: bytes) -> None:
-    """Write to a temporary name in the same folder, flush to the disk, rename."""
-    target = Path(os.path.realpath(path))
-    temporary = _temporary(target)
-    try:
-        with open(temporary, "xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, target)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise OSError(error.errno, error.strerror, os.fspath(path)) from error
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-
-
-def check_writable(path: PathLike) -> None:
-    """Raise OSError if `replace` could not write ``path``; leaves nothing behind."""
-    target = Path(os.path.realpath(path))
-    if target.is_dir():
-        raise IsADirectoryError(f"{path} is a folder; wanted the name of a file")
-    temporary = _temporary(target)
-    try:
-        temporary.touch(exist_ok=False)
-    except OSError as error:
-        raise OSError(error.errno, error.strerror, os.fspath(path)) from error
-    temporary.unlink()
-
-
-def _temporary(target: Path) -> Path:
-    return target.with_name(f".{target.name}.{os.getpid()}.tmp")
 
 
 def read(path: PathLike, kind: str) -> tuple[Tensors, dict[str, Any]]:

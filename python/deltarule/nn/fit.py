@@ -16,9 +16,9 @@ import numpy as np
 import numpy.typing as npt
 
 from .. import _core
+from .._atomic import PathLike
 from . import checkpoint, model
 from .callbacks import Checkpoint
-from .files import PathLike
 from .history import DivergedError, History
 from .inputs import REGRESSION
 from .interrupt import HeldInterrupt

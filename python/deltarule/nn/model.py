@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from .._atomic import PathLike
 from . import files, init, layers
-from .files import PathLike, Tensors
+from .files import Tensors
 
 if TYPE_CHECKING:
     from .network import Network

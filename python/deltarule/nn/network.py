@@ -10,10 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from .. import _core
+from .._atomic import PathLike
 from . import init as initializers
 from . import model
 from .callbacks import Callback
-from .files import PathLike
 from .fit import Training
 from .history import DivergedError, History
 from .inputs import (
