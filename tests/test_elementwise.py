@@ -273,3 +273,41 @@ def test_copy_of_what_does_not_fit():
     assert y.tolist() == [np.inf, -np.inf]
     kernels.copy(np.array([5, 0], np.uint8).view(np.bool_), y)  # a byte that is neither 0 nor 1
     assert y.tolist() == [1.0, 0.0]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int32, np.uint8])
+def test_copy_of_transposes(dtype, threads):
+    """Tiles: every remainder of their sides, padded rows, misaligned starts, more axes, threads."""
+    rng = np.random.default_rng(5)
+    shapes = [(r, c) for r in (1, 3, 4, 5, 17, 63, 64, 65, 130) for c in (1, 2, 4, 7, 16, 18, 33)]
+    for shape in [*shapes, (3, 70, 9), (2, 5, 6, 7), (400, 500)]:
+        padded = rng.integers(0, 100, (*shape[:-1], shape[-1] + 3)).astype(dtype)
+        x = cases.moved(padded, 1)[..., 1:-2]
+        for axes in itertools.permutations(range(len(shape))):
+            from_ = x.transpose(axes)
+            y = cases.Guarded(from_.shape, dtype, 1)
+            kernels.copy(from_, y.array)
+            assert np.array_equal(y.check(), from_)
+    for n in (1, 2):
+        threads(n)
+        y = np.empty((500, 400), dtype)
+        kernels.copy(np.ascontiguousarray(x).T, y)
+        assert np.array_equal(y, x.T)
+
+
+def test_outputs_larger_than_the_caches(isa, threads):
+    """Stored past the caches: every element, also of a misaligned output, and in place."""
+    n = (1 << 23) + 5
+    x = np.random.default_rng(6).normal(size=n).astype(np.float32)
+    for count in (1, 2):
+        threads(count)
+        for start in (0, 1):
+            y = cases.Guarded((n,), np.float32, start)
+            kernels.unary("negative", x, y.array)
+            assert np.array_equal(y.check(), -x)
+            y = cases.Guarded((n,), np.float32, start)
+            kernels.binary("add", x, x, y.array)
+            assert np.array_equal(y.check(), x + x)
+        y = x.copy()
+        kernels.binary("multiply", y, y, y)
+        assert np.array_equal(y, x * x)

@@ -12,8 +12,7 @@ namespace deltarule {
 namespace {
 
 constexpr int64_t kAlign = 64;
-constexpr int64_t kHuge = int64_t{2} << 20;  // a huge page
-constexpr int64_t kLarge = 2 * kHuge;        // from here on they pay
+constexpr int64_t kHuge = int64_t{2} << 20;  // a huge page; blocks from here on ask for them
 constexpr int kClasses = 8 * 64;             // eight sizes between two powers of two
 
 // Stands in the 64 bytes before the memory handed out.
@@ -35,16 +34,16 @@ int64_t rounded(int64_t bytes, int& size_class) {
 }
 
 Header* reserve(int64_t bytes) noexcept {
-  const auto alignment = std::align_val_t{static_cast<size_t>(bytes >= kLarge ? kHuge : kAlign)};
+  const auto alignment = std::align_val_t{static_cast<size_t>(bytes >= kHuge ? kHuge : kAlign)};
   void* memory = ::operator new(static_cast<size_t>(bytes), alignment, std::nothrow);
 #if defined(__linux__)
-  if (memory != nullptr && bytes >= kLarge) madvise(memory, static_cast<size_t>(bytes), MADV_HUGEPAGE);
+  if (memory != nullptr && bytes >= kHuge) madvise(memory, static_cast<size_t>(bytes), MADV_HUGEPAGE);
 #endif
   return static_cast<Header*>(memory);
 }
 
 void release(Header* header) noexcept {
-  ::operator delete(header, std::align_val_t{static_cast<size_t>(header->bytes >= kLarge ? kHuge : kAlign)});
+  ::operator delete(header, std::align_val_t{static_cast<size_t>(header->bytes >= kHuge ? kHuge : kAlign)});
 }
 
 // One lock, held for a few instructions. Who finds it taken asks the system instead: nobody waits, not even in a child

@@ -2,7 +2,9 @@
 //
 // Computes   y = x converted. Same dtype: bytes moved. Float to integer truncates, and what does not fit becomes the
 //            smallest int32 or int64 (as x86 does it), whose low byte uint8 takes.
-// Layout     the innermost axis is the output's closest; strided operands pass through buffers in L1.
+// Layout     the innermost axis is the output's closest; strided operands pass through buffers in L1. Where x lies
+//            close along another axis (a transpose), tiles of 64 x 16 go through registers in blocks of 16 bytes
+//            squared.
 #include <cstring>
 
 #include "base/parallel.h"
@@ -94,9 +96,92 @@ Loop loop_of(DType from, DType to) {
   }
 }
 
+// A 4 x 4 block of 32-bit elements, or 2 x 2 of 64: y[r, c] = x[c, r], rows ldy and ldx apart.
+using Four = uint32_t __attribute__((vector_size(16)));
+using Two = uint64_t __attribute__((vector_size(16)));
+
+template <class Vector, class T> Vector load_vector(const T* p) {
+  Vector v;
+  std::memcpy(&v, p, sizeof v);
+  return v;
+}
+
+inline void transpose_block(const uint32_t* x, int64_t ldx, uint32_t* y, int64_t ldy) {
+  Four r[4];
+  for (int i = 0; i < 4; ++i) r[i] = load_vector<Four>(x + i * ldx);
+  const Four a = __builtin_shuffle(r[0], r[1], Four{0, 4, 1, 5}), b = __builtin_shuffle(r[0], r[1], Four{2, 6, 3, 7});
+  const Four c = __builtin_shuffle(r[2], r[3], Four{0, 4, 1, 5}), d = __builtin_shuffle(r[2], r[3], Four{2, 6, 3, 7});
+  r[0] = __builtin_shuffle(a, c, Four{0, 1, 4, 5});
+  r[1] = __builtin_shuffle(a, c, Four{2, 3, 6, 7});
+  r[2] = __builtin_shuffle(b, d, Four{0, 1, 4, 5});
+  r[3] = __builtin_shuffle(b, d, Four{2, 3, 6, 7});
+  for (int i = 0; i < 4; ++i) std::memcpy(y + i * ldy, &r[i], sizeof r[i]);
+}
+
+inline void transpose_block(const uint64_t* x, int64_t ldx, uint64_t* y, int64_t ldy) {
+  const Two a = load_vector<Two>(x), b = load_vector<Two>(x + ldx);
+  const Two top = __builtin_shuffle(a, b, Two{0, 2}), bottom = __builtin_shuffle(a, b, Two{1, 3});
+  std::memcpy(y, &top, sizeof top);
+  std::memcpy(y + ldy, &bottom, sizeof bottom);
+}
+
+// y[rows, cols] = x[cols, rows] transposed.
+template <class T> void transpose_tile(const T* x, int64_t ldx, T* y, int64_t ldy, int64_t rows, int64_t cols) {
+  constexpr int64_t B = 16 / sizeof(T);
+  int64_t r = 0;
+  for (; r + B <= rows; r += B) {
+    int64_t c = 0;
+    for (; c + B <= cols; c += B) transpose_block(x + c * ldx + r, ldx, y + r * ldy + c, ldy);
+    for (; c < cols; ++c)
+      for (int64_t i = r; i < r + B; ++i) y[i * ldy + c] = x[c * ldx + i];
+  }
+  for (; r < rows; ++r)
+    for (int64_t c = 0; c < cols; ++c) y[r * ldy + c] = x[c * ldx + r];
+}
+
+constexpr int64_t kTileRows = 64, kTileCols = 16;  // whole lines of y, runs of 256 bytes and more of x
+
+// The axis along which x lies close while y does not, or -1: then tiles of both are read and written as they lie.
+inline int transposed_axis(const Grid<2>& grid) {
+  const int inner = grid.rank - 1;
+  if (grid.stride[0][inner] != 1 || grid.stride[1][inner] == 1) return -1;
+  for (int axis = 0; axis < inner; ++axis)
+    if (grid.stride[1][axis] == 1) return grid.shape[axis] >= 4 && grid.shape[inner] >= 4 ? axis : -1;
+  return -1;
+}
+
+template <class T> void copy_transposed(const CopyArgs& args, const Grid<2>& grid, int axis) {
+  const int inner = grid.rank - 1;
+  const int64_t rows = grid.shape[axis], cols = grid.shape[inner];
+  const int64_t ldy = grid.stride[0][axis], ldx = grid.stride[1][inner];
+  Grid<2> outer = grid;  // the other axes, and one of the tiles' rows
+  outer.rank = inner;
+  outer.shape[axis] = blocks_of(rows, kTileRows);
+  for (int k = 0; k < 2; ++k) outer.stride[k][axis] = kTileRows * grid.stride[k][axis];
+  const int64_t bands = grid.total / rows / cols * outer.shape[axis];
+  for_tasks(bands, grid.total >= kCheapParallel, [&](int64_t band) {
+    int64_t rest = band, x_at = 0, y_at = 0, first = 0;
+    for (int i = inner - 1; i >= 0; --i) {
+      const int64_t at = rest % outer.shape[i];
+      rest /= outer.shape[i];
+      y_at += at * outer.stride[0][i];
+      x_at += at * outer.stride[1][i];
+      if (i == axis) first = at * kTileRows;
+    }
+    const T* x = static_cast<const T*>(args.x) + x_at;
+    T* y = static_cast<T*>(args.y) + y_at;
+    for (int64_t c = 0; c < cols; c += kTileCols)
+      transpose_tile(x + c * ldx, ldx, y + c, ldy, least(kTileRows, rows - first), least(kTileCols, cols - c));
+  });
+}
+
 // From and To are unsigned integers of the dtypes' sizes: gathering and scattering only move bits.
 template <class From, class To> void copy_grid(const CopyArgs& args, const Grid<2>& grid, Loop loop) {
   const int64_t stride_y = grid.stride[0][grid.rank - 1], stride_x = grid.stride[1][grid.rank - 1];
+  if constexpr (sizeof(From) == sizeof(To) && sizeof(From) >= 4) {
+    const int axis = args.from == args.to && grid.total > 0 ? transposed_axis(grid) : -1;
+    if (axis >= 0) return copy_transposed<From>(args, grid, axis);
+  }
   for_blocks(grid.total, kBlock, grid.total >= kCheapParallel, [&](int64_t begin, int64_t end) {
     alignas(64) From in[kChunk];
     alignas(64) To out[kChunk];

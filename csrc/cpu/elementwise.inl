@@ -9,37 +9,61 @@
 //            dropout 1.8. Times NumPy: exp 2.2, sqrt 1.9, add 1.1, log 0.97, tanh 0.83, log1p 0.81.
 // Refs       formulas/math.h.
 
-template <class V, class Op> void unary_loop(const typename V::scalar* x, typename V::scalar* y, int64_t n) {
+constexpr int64_t kStreamed = int64_t{1} << 25;  // bytes of an output no cache will hold: stored past them
+
+// y[n] = f(i) for the vectors from i on. Four at a time, loads before stores: from L2 and L3 30 % faster than one by
+// one. f(i, rest) reads `rest` elements of the last.
+template <class V, class F, class Rest>
+void map(typename V::scalar* y, int64_t n, bool streamed, const F& f, const Rest& last) {
   int64_t i = 0;
-  for (; i + V::N <= n; i += V::N) Op::f(V::load(x + i)).store(y + i);
+  if (streamed && V::may_stream(y)) {
+    for (; i + V::N <= n; i += V::N) f(i).stream(y + i);
+    V::end_stream();
+  }
+  for (; i + 4 * V::N <= n; i += 4 * V::N) {
+    V out[4];
+#pragma GCC unroll 4
+    for (int k = 0; k < 4; ++k) out[k] = f(i + k * V::N);
+#pragma GCC unroll 4
+    for (int k = 0; k < 4; ++k) out[k].store(y + i + k * V::N);
+  }
+  for (; i + V::N <= n; i += V::N) f(i).store(y + i);
   const int rest = static_cast<int>(n - i);
-  if (rest > 0) Op::f(V::load_n(x + i, rest)).store_n(y + i, rest);
+  if (rest > 0) last(i, rest).store_n(y + i, rest);
 }
 
 template <class V, class Op>
-void binary_loop(const typename V::scalar* a, const typename V::scalar* b, typename V::scalar* y, int64_t n) {
-  int64_t i = 0;
-  for (; i + V::N <= n; i += V::N) Op::f(V::load(a + i), V::load(b + i)).store(y + i);
-  const int rest = static_cast<int>(n - i);
-  if (rest > 0) Op::f(V::load_n(a + i, rest), V::load_n(b + i, rest)).store_n(y + i, rest);
+void unary_loop(const typename V::scalar* x, typename V::scalar* y, int64_t n, bool streamed) {
+  map<V>(
+      y, n, streamed, [&](int64_t i) { return Op::f(V::load(x + i)); },
+      [&](int64_t i, int rest) { return Op::f(V::load_n(x + i, rest)); });
 }
 
-template <class T> void unary_grid(const UnaryArgs& args, bool cheap, void (*loop)(const T*, T*, int64_t)) {
+template <class V, class Op>
+void binary_loop(const typename V::scalar* a, const typename V::scalar* b, typename V::scalar* y, int64_t n,
+                 bool streamed) {
+  map<V>(
+      y, n, streamed, [&](int64_t i) { return Op::f(V::load(a + i), V::load(b + i)); },
+      [&](int64_t i, int rest) { return Op::f(V::load_n(a + i, rest), V::load_n(b + i, rest)); });
+}
+
+template <class T> void unary_grid(const UnaryArgs& args, bool cheap, void (*loop)(const T*, T*, int64_t, bool)) {
   const Grid<2> grid = make_grid<2>(args.rank, args.shape, {args.stride_y, args.stride_x});
   const int64_t stride_y = grid.stride[0][grid.rank - 1], stride_x = grid.stride[1][grid.rank - 1];
+  const bool streamed = grid.total * static_cast<int64_t>(sizeof(T)) >= kStreamed;
   const auto piece = [&](int64_t begin, int64_t end) {
     alignas(64) T in[kChunk], out[kChunk];
     walk(grid, begin, end, [&](const int64_t* offset, int64_t n) {
       T* y = static_cast<T*>(args.y) + offset[0];
       const T* x = static_cast<const T*>(args.x) + offset[1];
-      if (stride_x == 1 && stride_y == 1) return loop(x, y, n);
+      if (stride_x == 1 && stride_y == 1) return loop(x, y, n, streamed && x != y);
       for (int64_t i = 0; i < n; i += kChunk) {
         const int64_t count = least(kChunk, n - i);
         const T* from = contiguous(x, stride_x, i, count, in);
         if (stride_y == 1) {
-          loop(from, y + i, count);
+          loop(from, y + i, count, streamed);
         } else {
-          loop(from, out, count);
+          loop(from, out, count, false);
           scatter(out, count, y + i * stride_y, stride_y);
         }
       }
@@ -48,25 +72,26 @@ template <class T> void unary_grid(const UnaryArgs& args, bool cheap, void (*loo
   for_blocks(grid.total, kBlock, grid.total >= (cheap ? kCheapParallel : kCostlyParallel), piece);
 }
 
-template <class T> void binary_grid(const BinaryArgs& args, void (*loop)(const T*, const T*, T*, int64_t)) {
+template <class T> void binary_grid(const BinaryArgs& args, void (*loop)(const T*, const T*, T*, int64_t, bool)) {
   const Grid<3> grid = make_grid<3>(args.rank, args.shape, {args.stride_y, args.stride_a, args.stride_b});
   const int inner = grid.rank - 1;
   const int64_t stride_y = grid.stride[0][inner], stride_a = grid.stride[1][inner], stride_b = grid.stride[2][inner];
+  const bool streamed = grid.total * static_cast<int64_t>(sizeof(T)) >= kStreamed;
   const auto piece = [&](int64_t begin, int64_t end) {
     alignas(64) T in_a[kChunk], in_b[kChunk], out[kChunk];
     walk(grid, begin, end, [&](const int64_t* offset, int64_t n) {
       T* y = static_cast<T*>(args.y) + offset[0];
       const T* a = static_cast<const T*>(args.a) + offset[1];
       const T* b = static_cast<const T*>(args.b) + offset[2];
-      if (stride_a == 1 && stride_b == 1 && stride_y == 1) return loop(a, b, y, n);
+      if (stride_a == 1 && stride_b == 1 && stride_y == 1) return loop(a, b, y, n, streamed && a != y && b != y);
       for (int64_t i = 0; i < n; i += kChunk) {
         const int64_t count = least(kChunk, n - i);
         const T* from_a = contiguous(a, stride_a, i, count, in_a);
         const T* from_b = contiguous(b, stride_b, i, count, in_b);
         if (stride_y == 1) {
-          loop(from_a, from_b, y + i, count);
+          loop(from_a, from_b, y + i, count, streamed);
         } else {
-          loop(from_a, from_b, out, count);
+          loop(from_a, from_b, out, count, false);
           scatter(out, count, y + i * stride_y, stride_y);
         }
       }
@@ -91,11 +116,11 @@ void binary(const BinaryArgs& args) noexcept {
   });
 }
 
-template <class V, class F> void activate_loop(const typename V::scalar* x, typename V::scalar* y, int64_t n, V slope) {
-  int64_t i = 0;
-  for (; i + V::N <= n; i += V::N) F::f(V::load(x + i), slope).store(y + i);
-  const int rest = static_cast<int>(n - i);
-  if (rest > 0) F::f(V::load_n(x + i, rest), slope).store_n(y + i, rest);
+template <class V, class F>
+void activate_loop(const typename V::scalar* x, typename V::scalar* y, int64_t n, bool streamed, V slope) {
+  map<V>(
+      y, n, streamed && x != y, [&](int64_t i) { return F::f(V::load(x + i), slope); },
+      [&](int64_t i, int rest) { return F::f(V::load_n(x + i, rest), slope); });
 }
 
 // x may be null: then y stands in for it, and f' does not look.
@@ -116,7 +141,8 @@ void activate(const ActivateArgs& args) noexcept {
     with_activation(args.activation, [&](auto f) {
       for_blocks(args.n, kBlock, args.n >= kCostlyParallel, [&](int64_t begin, int64_t end) {
         activate_loop<V, decltype(f)>(static_cast<const T*>(args.x) + begin, static_cast<T*>(args.y) + begin,
-                                      end - begin, lanes<V>(args.slope));
+                                      end - begin, args.n * static_cast<int64_t>(sizeof(T)) >= kStreamed,
+                                      lanes<V>(args.slope));
       });
     });
   });

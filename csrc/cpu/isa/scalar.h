@@ -22,6 +22,9 @@ template <class T> struct Lane {
   static Lane load_n(const T* p, int n, Lane rest) { return n > 0 ? load(p) : rest; }
   static Lane load_u8(const uint8_t* p) { return {static_cast<T>(*p)}; }
   void store(T* p) const { *p = v; }
+  void stream(T* p) const { *p = v; }
+  static bool may_stream(const T*) { return false; }
+  static void end_stream() {}
   void store_n(T* p, int n) const {
     if (n > 0) *p = v;
   }
