@@ -5,8 +5,8 @@
 // Sizes are rounded up by at most an eighth (small ones to 64 bytes). At most kKeptBytes are kept; when a block does
 // not fit, all that was kept goes back to the system first. Large blocks ask for huge pages.
 //
-// Measured, AMD EPYC (Zen 4), one core: adding 10 million float32 into a new array 26.8 ms with a fresh block, 7.5 with
-// huge pages (NumPy's way), 4.4 with a kept one.
+// Measured, AMD EPYC (Zen 4), 2 cores, one thread: `c = a + b` of 10 million float32 in a loop takes 26.8 ms with fresh
+// blocks, 7.5 with fresh ones in huge pages (NumPy), 4.4 to 8.2 with kept ones.
 #pragma once
 
 #include <cstddef>

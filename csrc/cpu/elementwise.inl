@@ -2,17 +2,18 @@
 //
 // Computes   y = op(x), y = op(a, b) over strided grids; f and dy * f' over contiguous arrays; rows picked by index.
 // Layout     the innermost axis is the output's closest; loops.inl brings strided operands into L1 buffers.
-// Arithmetic cheap operations are bound by memory (8 to 12 bytes a FLOP), exp by its 17 operations for 8 bytes.
-//            Threads share blocks of 16384 elements from 131072 (cheap) or 16384 (costly) elements on. Binary
+// Arithmetic cheap operations are bound by memory (8 to 12 bytes a FLOP), exp by its 12 operations for 8 bytes.
+//            Threads share blocks of 16384 elements from 65536 (cheap) or 16384 (costly) elements on. Binary
 //            operations store outputs of 32 MB and more past the caches.
-// Measured   ns an element, float32, AVX-512 on an AMD EPYC (Zen 4), 2 cores, one thread, new output each time, with
-// the
-//            best of NumPy 2.4, PyTorch 2.13 and JAX behind it, `python bench/elementwise.py`:
-//            100000 elements: exp 0.16 (0.46), tanh 0.22 (0.37), sigmoid 0.29 (0.43), relu 0.09 (0.12), add 0.13
-//            (0.14); 10000000: add 0.44 (0.70), relu 0.29 (0.82), exp 0.30 (0.91), tanh 0.37 (0.94). Dead ends: stores
-//            past the caches under a function of many instructions (exp 0.87 instead of 0.29, sigmoid 1.5 instead of
-//            0.38); software prefetch 256 to 2048 bytes ahead (add from L3: nothing over four at a time); unrolling exp
-//            and tanh alone (2 %).
+// Measured   ns an element, float32, AVX-512 on an AMD EPYC (Zen 4), 2 cores, one thread; in brackets times the best of
+//            NumPy 2.4, PyTorch 2.13 and JAX, `python bench/elementwise.py`:
+//            100000 elements: exp 0.18 (3.3), tanh 0.26 (1.6), sigmoid 0.31 (1.5), relu 0.087 (1.2), add 0.15 (1.04);
+//            10 million: exp 0.29 (1.9), tanh 0.33 (1.3), sigmoid 0.56 (1.4), relu 0.47 (0.91), add 0.52 (0.88).
+//            `--slots`, 16000 elements: log 0.40 (0.98), log1p 0.55 (0.82), erf 0.86, gelu 0.76, softplus 0.96,
+//            dropout 1.3.
+//            Dead ends: stores past the caches under a function of many instructions (exp of 10 million 0.87 instead of
+//            0.29, sigmoid 1.5 instead of 0.38); software prefetch 256 to 2048 bytes ahead (add from L3: nothing over
+//            four at a time); unrolling exp and tanh (2 %).
 // Refs       formulas/math.h.
 
 constexpr int64_t kStreamed = int64_t{1} << 25;  // bytes of an output no cache will hold: stored past them

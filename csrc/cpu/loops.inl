@@ -7,7 +7,7 @@
 
 constexpr int64_t kChunk = 1024;              // elements of a gather buffer: 8 KB at most
 constexpr int64_t kBlock = 16384;             // elements of a task
-constexpr int64_t kCheapParallel = 1 << 17;   // elements from which threads pay: memory-bound loops
+constexpr int64_t kCheapParallel = 1 << 16;   // elements from which threads pay: memory-bound loops
 constexpr int64_t kCostlyParallel = 1 << 14;  // and those with an exponential
 
 inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }

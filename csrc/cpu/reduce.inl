@@ -5,11 +5,11 @@
 //            that walk down n in runs of 64 rows, 256 columns at a time. A run is folded in lanes of its dtype, runs in
 //            float64. Few long rows or columns are cut into chunks for the threads; the cuts depend on the shape alone.
 // Arithmetic bound by memory; softmax by its exponential.
-// Measured   times the best of NumPy 2.4, PyTorch 2.13 and JAX, float32, AVX-512 on an AMD EPYC (Zen 4), 2 cores, one
-//            thread, `python bench/elementwise.py`: sum of 10000 3.0, of 100000 1.5, of 10 million 0.92 to 1.01; argmax
-//            2.0, 1.6, 1.1; softmax rows of 10: 5.8, 2.2, 2.3 (1.36 ns an element; stored and read again 5.0), rows of
-//            1000: 2.2, 2.2, 6.4. Sums down columns: 100 x 100 2.6, 316 x 316 1.1, 3162 x 3162 0.66 (NumPy reads whole
-//            rows; strips of 256 columns lose to the prefetcher).
+// Measured   ns an element, float32, AVX-512 on an AMD EPYC (Zen 4), 2 cores, one thread; in brackets times the best of
+//            NumPy 2.4, PyTorch 2.13 and JAX, `python bench/elementwise.py`: sum of 10000 0.060 (3.5), of 100000 0.041
+//            (1.3), of 10 million 0.16 (0.87); softmax of 100000, rows of 10 1.1 (1.5), rows of 1000 0.32 (2.0).
+//            `--slots`, 16000 elements, times NumPy: max 2.6, argmax 1.5. Sums down the columns of 3162 x 3162, times
+//            NumPy, which reads whole rows: 0.66; with strips of 64 columns instead of 256 0.53.
 // Refs       Higham, Accuracy and Stability of Numerical Algorithms, ch. 4 (blocked summation).
 
 template <class V> constexpr int64_t kRun = 64 * V::N;  // elements of a row folded in lanes before float64 takes over
@@ -152,7 +152,7 @@ void fold_strip_run(const typename V::scalar* x, int64_t ld, int64_t rows, int64
 }
 
 // x[rows, width] with leading dimension ld -> total[width]. Run by run over all of the width: rows are read in long
-// pieces (strip by strip over all rows, 0.53 of NumPy's speed on 3162 x 3162; so 0.66).
+// pieces.
 template <class V, class Fold>
 void fold_strip(const typename V::scalar* x, int64_t ld, int64_t rows, int64_t width, double* total) {
   for (int64_t j = 0; j < width; ++j) total[j] = Fold::identity;
