@@ -1,7 +1,7 @@
 // C = epilogue(alpha op(A) op(B)): matrix products and what a layer does with them.
 //
 // Computes   P[M,N] = alpha op(A)[M,K] op(B)[K,N], then one of the four epilogues of kernels.h, float32 and float64.
-// Layout     Four paths, chosen by shape and transposes alone.
+// Layout     Six paths, chosen by shape and transposes alone.
 //
 //            packed: the five loops of BLIS. B in blocks KC x NC, A in blocks MC x KC, both rewritten as panels:
 //
@@ -14,7 +14,11 @@
 //            With one block of rows a panel of B is packed by the task that uses it, just before.
 //            direct: the same tiles from the operands as they lie; for few rows, few k, or everything in L2.
 //            dot: tiles of inner products; for few rows (or columns) where both operands are contiguous along k.
-//            one row: a sum of rows of B, read as streams.
+//            narrow: few columns, A stored by columns (an output layer's dW): the transposed product, turned round.
+//            one row: a sum of rows of B, read as streams. One k (outer): rows of C written as streams.
+//
+//            A full tile goes from the registers straight to C where the epilogue is none or plain sgd (the sinks of
+//            gemm_epilogue.inl), else through a buffer in L1 that `finish` reads.
 //
 //            An element of P is the same chain of fma on the packed and direct paths: blocks of k, each summed from
 //            zero in ascending order. So neither tiles nor threads show in the bits.
@@ -38,8 +42,10 @@
 //
 //            Dead ends, ratio to NumPy at 1024^3: tiles 8 x 48 and 14 x 32 instead of 6 x 64: 1.04 and 1.02, not 1.08;
 //            KC 256 or 512: within 1 %. Prefetching C one to four tiles ahead for 784 x 1000 x 10: 0.91 -> 0.87.
-//            Packing B for 8 and 32 rows: 82 -> 47, 95 -> 81 GFLOP/s. AVX2 direct at 32 x 1024 x 1024: rows of B a
-//            multiple of 4096 bytes apart share a set of the caches, 0.7 of NumPy; packing does no better there (0.8).
+//            Tiles of 12 x 32 with KC 256, KC 192, both with a panel of B that fits L1: 0.98, 0.92 of 6 x 64's speed;
+//            KC 480: 1.01. Two threads, 1000 rows: 18 tasks instead of 6: 0.87 to 1.14 over 7 shapes, no gain. Packing
+//            B for 8 and 32 rows: 82 -> 47, 95 -> 81 GFLOP/s. AVX2 direct at 32 x 1024 x 1024: rows of B a multiple of
+//            4096 bytes apart share a set of the caches, 0.7 of NumPy; packing does no better there (0.8).
 // Refs       Goto, van de Geijn, "Anatomy of High-Performance Matrix Multiplication", 2008; Van Zee, van de Geijn,
 //            "BLIS", 2015.
 
