@@ -33,7 +33,7 @@ enum class Epilogue : uint8_t { none, bias_act, backprop, sgd };
 
 // P[M,N] = alpha op(A)[M,K] op(B)[K,N], op(X) = X or its transpose. What becomes of P:
 //   none      C = P + beta C
-//   bias_act  Z = P + bias;  C = f(Z)                         (beta unused; Z kept if `z` is set)
+//   bias_act  Z = P + beta C + bias;  C = f(Z)                (beta 0 or 1; Z kept if `z` is set)
 //   backprop  C = P * f'(z, y);  db[j] = sum_i C[i,j]         (beta unused; db skipped if null)
 //   sgd       C is a weight matrix and P its gradient, which is never stored:
 //             G = P + weight_decay C;  C -= lr G              (velocity null)

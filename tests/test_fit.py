@@ -127,6 +127,20 @@ def test_chunks_change_no_bit(optimizer, schedule, monkeypatch):
     assert results[0][1] == results[1][1]
 
 
+@pytest.mark.isa
+def test_chunks_are_whole_blocks_of_steps(monkeypatch):
+    """Where the engine takes steps in blocks, a chunk that cut one would show in the bits."""
+    x = np.repeat(X, 50, axis=1)
+    results = []
+    for seconds in (0.0, 1e9):
+        monkeypatch.setattr(fit_module, "CHUNK_SECONDS", seconds)
+        net = nn.mlp([300, 64, 3], seed=5)
+        assert net.engine.block_steps(3, nn.SGD(0.01).build()) == 5
+        net.fit(x, Y, nn.SGD(0.01), epochs=2, batch_size=3, schedule=nn.Cosine(3))
+        results.append(weights(net))
+    assert same(results[0], results[1])
+
+
 def test_schedule_sets_the_rate_of_every_step():
     scheduled, stepped = new_net(), new_net()
     schedule = nn.Cosine(2)

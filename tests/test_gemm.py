@@ -188,6 +188,26 @@ def test_bias_act(isa, dtype, name, trans_b):
         assert np.array_equal(without_z.view, c.view)
 
 
+@pytest.mark.parametrize(("trans_a", "trans_b"), TRANSPOSES)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_bias_act_on_top_of_c(isa, dtype, trans_a, trans_b):
+    """beta 1: what C holds is part of z, on every path and with several blocks of k."""
+    rng = np.random.default_rng(11)
+    for m, n, k in shapes(isa, dtype, rng, 20):
+        a, b, wide_a, wide_b = operands(rng, m, n, k, dtype, trans_a, trans_b, 1, 1)
+        bias, before = rng.standard_normal(n).astype(dtype), rng.standard_normal((m, n)).astype(dtype)
+        c, z = output(m, n, dtype, 3, 1, before), output(m, n, dtype, 2, 5)
+        arguments = {"trans_a": trans_a, "trans_b": trans_b, "alpha": -1.0, "beta": 1.0}
+        gemm(a, b, c.view, bias=bias, z=z.view, epilogue="bias_act", activation="softsign", **arguments)
+        product, addends = -(wide_a @ wide_b), before.astype(np.float64) + bias
+        want = product + addends
+        slack = tolerance.rounded(3, np.abs(product) + np.abs(before) + np.abs(bias), dtype)
+        check(z.view, want, tolerance.gemm(wide_a, wide_b, k, dtype, want) + slack)
+        check(c.view, reference.activation("softsign", z.view, 0.0), tolerance.rounded(8, 1, dtype))
+        c.check_canaries()
+        z.check_canaries()
+
+
 @pytest.mark.parametrize("trans_b", [False, True])
 @pytest.mark.parametrize("name", _core.activations())
 @pytest.mark.parametrize("dtype", DTYPES)

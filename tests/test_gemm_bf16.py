@@ -275,6 +275,26 @@ def test_bias_act(unit, name, trans_b):
 
 
 @each_unit
+def test_bias_act_on_top_of_c(unit):
+    """beta 1. An infinity sends the product to float32 when C may have been written: it must not have been."""
+    rng = np.random.default_rng(12)
+    for m, n, k in [(100, 70, 130), (200, 33, KC + 5)]:
+        a, b, wide_a, wide_b = operands(rng, m, n, k, np.float32)
+        before = rng.standard_normal((m, n)).astype(np.float32)
+        c = output(m, n, np.float32, 3, 1, before)
+        gemm(a, b, c.view, alpha=-1.0, beta=1.0, epilogue="bias_act", precision=unit[1])
+        want = before - wide_a @ wide_b
+        slack = tolerance.rounded(2, np.abs(want) + np.abs(before), np.float32)
+        check(c.view, want, tolerance.gemm(wide_a, wide_b, k, np.float32, want, unit[1]) + slack)
+        c.check_canaries()
+
+        a[-1, 0] = np.inf
+        c.view[...] = before
+        gemm(a, b, c.view, alpha=-1.0, beta=1.0, epilogue="bias_act", precision=unit[1])
+        check(c.view[:-1], want[:-1], tolerance.gemm(wide_a, wide_b, k, np.float32, want)[:-1] + slack[:-1])
+
+
+@each_unit
 @pytest.mark.parametrize("trans_b", [False, True])
 @pytest.mark.parametrize("name", ["linear", "tanh", "gelu"])
 def test_backprop(unit, name, trans_b):

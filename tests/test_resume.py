@@ -78,6 +78,28 @@ def test_resume_gives_the_bits_of_the_uninterrupted_run(settings, where, tmp_pat
     assert slots[0] == slots[1]
 
 
+def test_resume_in_the_middle_of_an_epoch_of_blocks(tmp_path, monkeypatch):
+    """On-line steps are taken in blocks; an interrupt waits for the end of one."""
+    monkeypatch.setattr(fit_module, "CHUNK_SECONDS", 0.0)
+    x, path = np.repeat(X, 50, axis=1), tmp_path / "checkpoint"
+
+    def train(net, schedule, **more):
+        assert net.engine.block_steps(1, nn.SGD(0.01).build()) == 16
+        checkpoint = nn.Checkpoint(path, every=9)
+        return net.fit(x, Y, nn.SGD(0.01), 2, 1, schedule=schedule, callbacks=[checkpoint], **more)
+
+    schedule = nn.Cosine(2)
+    whole, part, resumed = (nn.mlp([300, 64, 3], seed=5) for _ in range(3))
+    expected = train(whole, schedule)
+    with monkeypatch.context() as patch:
+        patch.setattr("deltarule.nn.plan.describe", lambda _: repr(schedule))
+        with pytest.raises(KeyboardInterrupt):
+            train(part, InterruptAtStep(schedule, 0.6))
+    assert part.engine.step == 128  # the first multiple of 16 after 0.6 of 200
+    assert timeless(train(resumed, schedule, resume=path)) == timeless(expected)
+    assert same(weights(whole), weights(resumed))
+
+
 class RaiseFirst(nn.Callback):
     """A callback that itself raises, before the others have seen the epoch."""
 

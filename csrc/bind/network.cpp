@@ -89,6 +89,7 @@ void bind_network(py::module_& m) {
       .def("train_steps", &Network::train_steps, py::arg("x"), py::arg("y"), py::arg("order"), py::arg("batch_size"),
            py::arg("optimizer"), py::arg("sample_weight") = py::none(), py::arg("norms") = false,
            py::arg("validated") = false, py::arg("rates") = py::none(), NoGil())
+      .def("block_steps", &Network::block_steps, py::arg("batch_size"), py::arg("optimizer"))
       .def("evaluate", &Network::evaluate, py::arg("x"), py::arg("y"), py::arg("batch_size") = 1000,
            py::arg("sample_weight") = py::none(), py::arg("validated") = false, NoGil())
       .def("outputs", &Network::outputs_of, py::arg("x"), py::arg("batch_size") = 1000, py::arg("validated") = false,

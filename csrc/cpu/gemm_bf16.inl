@@ -332,7 +332,7 @@ template <class Unit, int Planes> struct GemmBf16 {
       const Range r = part(units, parts, index);
       return Range{r.begin * kRowBlock, least(r.end * kRowBlock, job.M)};
     };
-    const bool reads_c = args.epilogue == Epilogue::sgd || (args.epilogue == Epilogue::none && args.beta != 0.0);
+    const bool reads_c = args.epilogue == Epilogue::sgd || (args.epilogue != Epilogue::backprop && args.beta != 0.0);
     const bool few_rows = job.M <= kFewRows && !reads_c;
 
     float* db = args.epilogue == Epilogue::backprop ? static_cast<float*>(args.db) : nullptr;

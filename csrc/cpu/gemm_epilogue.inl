@@ -1,8 +1,9 @@
 // What becomes of a tile of products while it is hot: the four epilogues of kernels.h, row by row over lanes.
 //
 // K may come in blocks: a tile then passes here once for each, `first` and `last` telling which. Between blocks C holds
-// the partial sum (none, bias_act, backprop). sgd needs the old C, so it applies each block's share of the gradient at
-// once, which is the same by linearity: weight decay, momentum and the old C belong to the first block.
+// the partial sum (none, bias_act, backprop); bias_act with beta 1 takes C as one more block that came before. sgd
+// needs the old C, so it applies each block's share of the gradient at once, which is the same by linearity: weight
+// decay, momentum and the old C belong to the first block.
 
 // The arguments with their types and strides; `sums` holds db per block of rows (row_block below).
 template <class T> struct GemmJob {
@@ -202,10 +203,13 @@ template <class V, int Width, class T> void finish(const GemmJob<T>& job, const 
       if (tile.cols == Width) finish_sgd<V, Width>(job, tile);
       else finish_sgd<V, 0>(job, tile);
       return;
-    case Epilogue::bias_act:
-      if (tile.last) finish_bias_act<V>(job, tile);
-      else keep_partial<V>(job, tile);
+    case Epilogue::bias_act: {
+      GemmTile<T> summed = tile;
+      summed.first = tile.first && job.args.beta == 0.0;
+      if (tile.last) finish_bias_act<V>(job, summed);
+      else keep_partial<V>(job, summed);
       return;
+    }
     case Epilogue::backprop:
       if (tile.last) finish_backprop<V>(job, tile, row_block);
       else keep_partial<V>(job, tile);

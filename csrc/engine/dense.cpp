@@ -15,23 +15,30 @@ void Dense::reserve(int64_t rows, DType dtype, Device& device) {
   if (needs_input(activation_)) z_ = Array::empty({rows, outputs()}, dtype, device);
 }
 
-// x[B,I] w[I,O] b[O] -> y[B,O]
-const void* Dense::forward(const Pass& pass, const void* x) {
-  x_ = x;
+// x[B,I] w[I,O] -> y[B,O]
+GemmArgs Dense::product(const Pass& pass, const void* x, void* y) const {
   GemmArgs args;
   args.dtype = pass.dtype;
   args.precision = pass.precision;
   args.M = pass.rows, args.N = outputs(), args.K = inputs();
   args.A = x, args.lda = inputs();
   args.B = weight_.value.data(), args.ldb = outputs();
-  args.C = y_.data(), args.ldc = outputs();
+  args.C = y, args.ldc = outputs();
+  return args;
+}
+
+// x[B,I] w[I,O] b[O] -> y[B,O]
+const void* Dense::forward(const Pass& pass, const void* x) {
+  x_ = x;
+  GemmArgs args = block_.rows > 0 ? block_product(pass) : product(pass, x, y_.data());
   args.epilogue = Epilogue::bias_act;
   args.activation = activation_;
   args.slope = slope_;
   args.bias = bias_.value.data();
   args.z = z_.data(), args.ldz = outputs();
   pass.kernels.gemm(args);
-  return y_.data();
+  out_ = args.C;
+  return out_;
 }
 
 // dz = dy f'(z), db = column sums of dz, unless the layer above has done it.
@@ -40,7 +47,7 @@ void Dense::backward_through_activation(const Pass& pass, Gradient dy) {
   if (dy.fused) return;
   const int64_t n = pass.rows * outputs();
   if (activation_ != Activation::linear)
-    pass.kernels.activate_grad({activation_, pass.dtype, slope_, n, dy.data, z_.data(), y_.data(), dy.data});
+    pass.kernels.activate_grad({activation_, pass.dtype, slope_, n, dy.data, z_.data(), out_, dy.data});
   if (has_bias_)
     pass.kernels.reduce({Reduction::sum, pass.dtype, 1, pass.rows, outputs(), dy.data, bias_.gradient.data()});
 }
@@ -71,7 +78,7 @@ Gradient Dense::backward(const Pass& pass, Gradient dy, void* dx, const std::opt
 }
 
 std::optional<Fusion> Dense::fusion() const {
-  return Fusion{activation_, slope_, z_.data(), y_.data(), has_bias_ ? bias_.gradient.data() : nullptr};
+  return Fusion{activation_, slope_, z_.data(), out_, has_bias_ ? bias_.gradient.data() : nullptr};
 }
 
 // x^T[I,B] dz[B,O], without its destination
@@ -108,6 +115,11 @@ void Dense::descend(const Pass& pass, const Descent& descent) {
 // One row: dx and the update share one pass over w.
 Gradient Dense::backward_and_descend(const Pass& pass, Gradient dy, void* dx, const std::optional<Fusion>& below,
                                      const Descent& descent) {
+  if (block_.rows > 0) {
+    backward_through_activation(pass, dy);
+    defer(pass, descent.lr);
+    return {nullptr, false};
+  }
   if (pass.rows != 1) return Layer::backward_and_descend(pass, dy, dx, below, descent);
   backward_through_activation(pass, dy);
   OnlineArgs args{};

@@ -67,6 +67,14 @@ class Layer {
   // Layers without weights have none of these.
   virtual Parameter* weight() { return nullptr; }
   virtual Parameter* bias() { return nullptr; }
+  // Blocks: steps of plain descent in a row whose inputs are known beforehand. How many pay at this batch size; 1:
+  // none.
+  virtual int64_t block_steps(int64_t) const { return 1; }
+  virtual void reserve_block(int64_t, DType, Device&) {}
+  // x[R,I] -> the inputs of the forward passes up to end_block, one after the other; pass.rows is R. Between the two
+  // backward_and_descend leaves the weights alone; end_block makes up for the steps that came.
+  virtual void begin_block(const Pass&, const void*) {}
+  virtual void end_block(const Pass&) {}
   // After backward: the weight gradient into weight()->gradient, or straight into the weights.
   virtual void weight_gradient(const Pass&) {}
   virtual void descend(const Pass&, const Descent&) {}
@@ -97,18 +105,35 @@ class Dense : public Layer {
   void descend(const Pass& pass, const Descent& descent) override;
   Gradient backward_and_descend(const Pass& pass, Gradient dy, void* dx, const std::optional<Fusion>& below,
                                 const Descent& descent) override;
+  int64_t block_steps(int64_t batch_size) const override;
+  void reserve_block(int64_t rows, DType dtype, Device& device) override;
+  void begin_block(const Pass& pass, const void* x) override;
+  void end_block(const Pass& pass) override;
 
  private:
+  GemmArgs product(const Pass& pass, const void* x, void* y) const;
   void backward_through_activation(const Pass& pass, Gradient dy);
   GemmArgs weight_product(const Pass& pass) const;
+  GemmArgs block_product(const Pass& pass) const;
+  void defer(const Pass& pass, double lr);
 
   Activation activation_;
   double slope_;
   bool has_bias_;
-  Parameter weight_, bias_;   // [I,O], [O]
-  Array y_, z_;               // [B,O]; z only where f' needs it
-  const void* x_ = nullptr;   // [B,I] of the last forward
-  const void* dz_ = nullptr;  // [B,O] of the last backward
+  Parameter weight_, bias_;    // [I,O], [O]
+  Array y_, z_;                // [B,O]; z only where f' needs it
+  const void* x_ = nullptr;    // [B,I] of the last forward
+  const void* out_ = nullptr;  // [B,O] what it gave: y_, or rows of the block's y
+  const void* dz_ = nullptr;   // [B,O] of the last backward
+
+  // A block of steps (dense_block.cpp).
+  struct Block {
+    int64_t rows = 0, done = 0;  // R, 0 outside of blocks; rows that have been through backward
+    const void* x = nullptr;     // [R,I]
+    Array y, d;                  // [R,O]: x w by the weights as they are, then f(z); lr dz
+    Array gram;                  // [R,R] = x x^T
+    Array rate;                  // [1]
+  } block_;
 };
 
 // y = x with a random part of it set to 0 and the rest divided by what is left (Srivastava et al. 2014).

@@ -43,14 +43,13 @@ StepsResult Network::train_steps(const Array& x, const Array& y, const std::opti
                     ", the number of samples");
 
   const Keep keep = reserve_for_training(batch_size, optimizer, norms);
+  layers_[0]->reserve_block(steps_of_block(batch_size, optimizer) * batch_size, dtype_, device_);
   const int64_t steps = (n + batch_size - 1) / batch_size;
   const Array rate = rates ? checked_rates(op, *rates, steps) : Array();
   StepsResult result;
   result.losses = Array::empty({steps}, DType::float64, device_);
   result.weight = Array::empty({steps}, DType::float64, device_);
-  for (int64_t i = 0; i < steps; ++i) {
-    const int64_t start = i * batch_size;
-    const Minibatch batch = minibatch(samples, indices, start, std::min(batch_size, n - start));
+  const auto step = [&](const Minibatch& batch, int64_t i) {
     const bool with_norms = norms && i == steps - 1;
     if (rates) optimizer.lr = rate.as<double>()[i];
     const LossValue loss =
@@ -58,14 +57,44 @@ StepsResult Network::train_steps(const Array& x, const Array& y, const std::opti
     result.losses.as<double>()[i] = loss.value;
     result.weight.as<double>()[i] = batch.weight_sum;
     result.errors += loss.errors;
-    if (!std::isfinite(loss.value)) {
-      result.finite = false;
-      result.losses = result.losses.sliced(0, 0, i + 1, 1);
-      result.weight = result.weight.sliced(0, 0, i + 1, 1);
-      break;
+    result.finite = std::isfinite(loss.value);
+  };
+  // Blocks of steps; the one whose gradients are looked at stands alone.
+  const int64_t block_steps = steps_of_block(batch_size, optimizer);
+  int64_t i = 0;
+  while (i < steps && result.finite) {
+    const int64_t first = i, end = std::min(first + block_steps, norms ? std::max(steps - 1, first + 1) : steps);
+    const int64_t start = first * batch_size, rows = std::min(end * batch_size, n) - start;
+    const Minibatch block = minibatch(samples, indices, start, rows);
+    if (end - first == 1) {
+      step(block, i++);
+      continue;
     }
+    Layer& lowest = *layers_[0];
+    const Pass pass = pass_of(rows, true);
+    lowest.begin_block(pass, block.x);
+    for (; i < end && result.finite; ++i) {
+      const int64_t at = (i - first) * batch_size;
+      step(rows_of(block, at, std::min(batch_size, rows - at), dtype_, inputs_, outputs()), i);
+    }
+    lowest.end_block(pass);
   }
+  result.losses = result.losses.sliced(0, 0, i, 1);
+  result.weight = result.weight.sliced(0, 0, i, 1);
   return result;
+}
+
+int64_t Network::block_steps(int64_t batch_size, const OptimizerSettings& optimizer) const {
+  std::lock_guard lock(mutex_);
+  require_trainable("block_steps");
+  check<ValueError>(batch_size >= 1, "block_steps: batch_size is ", batch_size, "; wanted at least 1");
+  return steps_of_block(batch_size, optimizer);
+}
+
+// The lowest layer alone knows its inputs beforehand, unless something random stands below it.
+int64_t Network::steps_of_block(int64_t batch_size, const OptimizerSettings& optimizer) const {
+  const bool plain = optimizer.kind == Optimizer::sgd && optimizer.weight_decay == 0.0 && optimizer.clip_norm == 0.0;
+  return plain && lowest_ == 0 ? layers_[0]->block_steps(batch_size) : 1;
 }
 
 double Network::train_step(const Array& x, const Array& y, const OptimizerSettings& optimizer,

@@ -68,10 +68,12 @@ class Network {
   // The whole of x as one minibatch: its loss before the update, not finite if there was none.
   double train_step(const Array& x, const Array& y, const OptimizerSettings& optimizer,
                     const std::optional<Array>& sample_weight);
-  // rates: the learning rate of every step; without them it is the optimizer's.
+  // rates: the learning rate of every step; without them it is the optimizer's. Plain gradient descent may take steps
+  // in blocks, `block_steps` of them from the first on, which rounds otherwise than step by step.
   StepsResult train_steps(const Array& x, const Array& y, const std::optional<Array>& order, int64_t batch_size,
                           OptimizerSettings optimizer, const std::optional<Array>& sample_weight, bool norms,
                           bool validated, const std::optional<Array>& rates);
+  int64_t block_steps(int64_t batch_size, const OptimizerSettings& optimizer) const;
   std::pair<double, int64_t> evaluate(const Array& x, const Array& y, int64_t batch_size,
                                       const std::optional<Array>& sample_weight, bool validated);
   Array outputs_of(const Array& x, int64_t batch_size, bool validated);
@@ -91,6 +93,7 @@ class Network {
   LossValue loss_of(const Pass& pass, const Minibatch& batch, const void* y, double scale, void* dy) const;
   Keep reserve_for_training(int64_t rows, const OptimizerSettings& optimizer, bool norms);
   LossValue learn(const Minibatch& batch, const OptimizerSettings& optimizer, Keep keep, std::vector<double>* norms);
+  int64_t steps_of_block(int64_t batch_size, const OptimizerSettings& optimizer) const;
   std::optional<Fusion> fusion_below(size_t layer) const;
   void update(Parameter* parameter, const OptimizerSettings& optimizer, double gradient_scale) const;
   double norm(const Array& gradient) const;

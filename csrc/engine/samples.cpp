@@ -63,6 +63,12 @@ template <class T> double sum(const void* w, int64_t n) {
   return total;
 }
 
+// Of the weights w[n]; without them n.
+double weight_sum(const void* w, int64_t n, DType dtype) {
+  if (!w) return static_cast<double>(n);
+  return dtype == DType::float32 ? sum<float>(w, n) : sum<double>(w, n);
+}
+
 }  // namespace
 
 Samples::Samples(const SampleSpec& spec, const Array& x, const std::optional<Array>& y,
@@ -127,6 +133,16 @@ Array checked_order(const char* op, const Array& order, int64_t rows) {
   return indices;
 }
 
+Minibatch rows_of(const Minibatch& whole, int64_t start, int64_t rows, DType dtype, int64_t inputs, int64_t outputs) {
+  const auto at = [&](const void* p, int64_t columns) -> const void* {
+    return p ? static_cast<const char*>(p) + start * columns * size_of(dtype) : nullptr;
+  };
+  Minibatch part{rows, at(whole.x, inputs), nullptr, at(whole.targets, outputs), at(whole.weights, 1), 0.0};
+  if (whole.labels) part.labels = whole.labels + start;
+  part.weight_sum = weight_sum(part.weights, rows, dtype);
+  return part;
+}
+
 Minibatch MinibatchBuffer::cut(const Samples& samples, const Array& order, int64_t start, int64_t rows, DType dtype,
                                const Array& shift, const Array& scale) {
   Device& device = samples.x().device();
@@ -146,12 +162,11 @@ Minibatch MinibatchBuffer::cut(const Samples& samples, const Array& order, int64
     return buffer.data();
   };
 
-  Minibatch batch{rows, nullptr, nullptr, nullptr, nullptr, static_cast<double>(rows)};
+  Minibatch batch{rows, nullptr, nullptr, nullptr, nullptr, 0.0};
   batch.x = gather(samples.x(), x_, shift, scale);
   batch.targets = gather(samples.targets(), targets_, Array(), Array());
   batch.weights = gather(samples.weight(), weights_, Array(), Array());
-  if (batch.weights)
-    batch.weight_sum = dtype == DType::float32 ? sum<float>(batch.weights, rows) : sum<double>(batch.weights, rows);
+  batch.weight_sum = weight_sum(batch.weights, rows, dtype);
   if (samples.labels().data()) {
     batch.labels = samples.labels().as<int64_t>() + start;
     if (index) {

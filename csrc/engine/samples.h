@@ -47,6 +47,9 @@ struct Minibatch {
   double weight_sum;      // B without weights
 };
 
+// Rows [start, start + rows) of a larger one.
+Minibatch rows_of(const Minibatch& whole, int64_t start, int64_t rows, DType dtype, int64_t inputs, int64_t outputs);
+
 // Where minibatches are put together. Grows to the largest one; rows that are already as wanted are not copied.
 class MinibatchBuffer {
  public:

@@ -1,8 +1,8 @@
 """The training loop: epochs of minibatches in chunks short enough for Ctrl-C, progress and callbacks.
 
-A step's result does not depend on the chunk it is in, and losses are summed exactly (math.fsum), so the
-clock, which sizes the chunks, changes no bit. The gradient norms are taken on the last minibatch of every
-epoch, which is always a chunk of its own.
+The clock, which sizes the chunks, changes no bit: losses are summed exactly (math.fsum), and a step's result
+depends on its place in a block of steps alone (`block_steps` of the engine), of which a chunk has whole ones. The
+gradient norms are taken on the last minibatch of every epoch, which is always a chunk of its own.
 """
 
 from __future__ import annotations
@@ -75,6 +75,7 @@ class Training:
         self.net = net
         self.plan = plan
         self.rule = plan.optimizer.build()
+        self.block_steps = net.engine.block_steps(plan.batch_size, self.rule)
         self.state = State()
         self.history = History()
         self.rate = plan.optimizer.lr  # of the last step
@@ -125,7 +126,8 @@ class Training:
         norms: list[float] = []
         while state.step < plan.steps:
             first = state.step
-            last = min(first + self.chunk_steps, max(first + 1, plan.steps - 1))
+            blocks = max(1, self.chunk_steps // self.block_steps)
+            last = min(first + blocks * self.block_steps, max(first + 1, plan.steps - 1))
             start = time.perf_counter()
             norms = self._steps(order, first, last)
             seconds = time.perf_counter() - start
