@@ -213,11 +213,15 @@ def make_peers(parameters: list[np.ndarray], chosen: list[str], precision: str) 
 
 
 def check(name: str, net: Numpy, start: list[np.ndarray], exact: list[np.ndarray], precision: str) -> None:
-    """The step from `start` is the reference's, up to rounding of the step and of the parameters themselves."""
-    tolerance, unit = (
-        (5e-2, 2.0**-8 if "bf16" in name else 2.0**-21) if precision == "medium" else (1e-3, 2.0**-21)
-    )
+    """The step from `start` is the reference's, up to rounding of the step and of the parameters themselves.
+
+    Of bf16 parameters weights alone are looked at: a bias starts at 0 and moves by a sum that cancels, which PyTorch's
+    bf16 has wrong by up to 1.4 times itself (841-2500-...-10, batch 1000). The same code is checked as float32.
+    """
+    tolerance, unit = (5e-2 if precision == "medium" else 1e-3), 2.0 ** (-8 if "bf16" in name else -21)
     for got, before, wanted in zip(net.parameters(), start, exact, strict=True):
+        if "bf16" in name and got.ndim == 1:
+            continue
         bound = tolerance * np.linalg.norm(wanted - before) + unit * np.linalg.norm(wanted)
         assert np.linalg.norm(got - wanted) <= bound, f"{name}: wrong parameters after {CHECKED_STEPS} steps"
 
