@@ -119,6 +119,46 @@ def test_uniform_data(isa, dtype, trans_a, trans_b):
         check(c, want, tolerance.gemm(wide_a, wide_b, k, dtype, want))
 
 
+ADVERSARIAL = ("uniform", "wide", "cancelling", "subnormal")
+
+
+def adversarial(rng, kind, m, n, k, dtype):
+    """A[m,k] and B[k,n] that make rounding errors large, or add up, or fall out of range."""
+    if kind == "uniform":  # one sign: roundings do not cancel
+        a, b = rng.random((m, k)), rng.random((k, n))
+    elif kind == "ties":  # to bfloat16: every rounding as large as it gets, all in one direction
+        a, b = np.full((m, k), 1 + 2.0**-8 - 2.0**-23), np.full((k, n), 1 + 2.0**-8 - 2.0**-23)
+    elif kind == "wide":  # 16 decimal orders
+        a = rng.standard_normal((m, k)) * 10.0 ** rng.uniform(-8, 8, (m, k))
+        b = rng.standard_normal((k, n)) * 10.0 ** rng.uniform(-8, 8, (k, n))
+    elif kind == "cancelling":  # what is left is the operands' rounding
+        a, b = rng.standard_normal((m, k)), rng.standard_normal((k, n))
+        a[:, k // 2 : k // 2 * 2] = -a[:, : k // 2]
+        b[k // 2 : k // 2 * 2] = b[: k // 2] * (1 + 1e-3 * rng.random((k // 2, n)))
+    else:  # products and sums about the smallest normal number: nothing is flushed
+        tiny = np.sqrt(np.finfo(dtype).tiny)
+        a = rng.standard_normal((m, k)) * tiny
+        b = rng.standard_normal((k, n)) * tiny / np.sqrt(max(k, 1))
+    return a.astype(dtype), b.astype(dtype)
+
+
+@pytest.mark.parametrize(("trans_a", "trans_b"), TRANSPOSES)
+@pytest.mark.parametrize("kind", ADVERSARIAL)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_adversarial_data(isa, dtype, kind, trans_a, trans_b):
+    rng = np.random.default_rng(4)
+    for m, n, k in shapes(isa, dtype, rng, 8):
+        a, b = adversarial(rng, kind, m, n, k, dtype)
+        c = np.full((m, n), np.nan, dtype)
+        stored_a, stored_b = (np.ascontiguousarray(x.T) if t else x for x, t in ((a, trans_a), (b, trans_b)))
+        gemm(stored_a, stored_b, c, trans_a=trans_a, trans_b=trans_b)
+        wide_a, wide_b = a.astype(np.float64), b.astype(np.float64)
+        if dtype == np.float64:  # float64 NumPy rounds as much: exact to some bits more
+            wide_a, wide_b = wide_a.astype(np.longdouble), wide_b.astype(np.longdouble)
+        want = wide_a @ wide_b
+        check(c, want, tolerance.gemm(wide_a, wide_b, k, dtype, want))
+
+
 @pytest.mark.parametrize(("trans_a", "trans_b"), TRANSPOSES)
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_inf_and_nan_propagate(isa, dtype, trans_a, trans_b):
@@ -309,7 +349,9 @@ def test_same_bits_for_any_number_of_threads(isa, dtype, trans_a, trans_b, threa
             threads(count)
             c, db = np.full((m, n), np.nan, dtype), np.full(n, np.nan, dtype)
             gemm(a, b, c, trans_a=trans_a, trans_b=trans_b, epilogue="backprop", activation="elu", y=y, db=db)
-            results.append(c.tobytes() + db.tobytes())
+            plain = np.full((m, n), np.nan, dtype)  # its rows are shared out otherwise than those with sums
+            gemm(a, b, plain, trans_a=trans_a, trans_b=trans_b)
+            results.append(c.tobytes() + db.tobytes() + plain.tobytes())
         assert len(set(results)) == 1, (m, n, k)
 
 

@@ -11,7 +11,7 @@ import reference
 import tolerance
 from conftest import BFLOAT16
 from deltarule import _core, data, nn
-from test_gemm import TRANSPOSES, Matrix, check, operands, output
+from test_gemm import ADVERSARIAL, TRANSPOSES, Matrix, adversarial, check, operands, output
 
 pytestmark = pytest.mark.sanitize
 
@@ -141,22 +141,11 @@ def test_small_integers_are_exact(unit, trans_a, trans_b):
 
 
 @each_unit
-@pytest.mark.parametrize("kind", ["uniform", "ties", "wide", "cancelling"])
+@pytest.mark.parametrize("kind", [*ADVERSARIAL, "ties"])
 def test_adversarial_data(unit, kind):
     rng = np.random.default_rng(4)
     for m, n, k in [(60, 90, 200), (200, 70, KC + 9)]:
-        if kind == "uniform":  # one sign: roundings do not cancel
-            a, b = rng.random((m, k)), rng.random((k, n))
-        elif kind == "ties":  # every rounding as large as it gets, all in one direction
-            a, b = np.full((m, k), 1 + 2.0**-8 - 2.0**-23), np.full((k, n), 1 + 2.0**-8 - 2.0**-23)
-        elif kind == "wide":  # 16 decimal orders
-            a = rng.standard_normal((m, k)) * 10.0 ** rng.uniform(-8, 8, (m, k))
-            b = rng.standard_normal((k, n)) * 10.0 ** rng.uniform(-8, 8, (k, n))
-        else:  # what is left is the operands' rounding
-            a, b = rng.standard_normal((m, k)), rng.standard_normal((k, n))
-            a[:, k // 2 : k // 2 * 2] = -a[:, : k // 2]
-            b[k // 2 : k // 2 * 2] = b[: k // 2] * (1 + 1e-3 * rng.random((k // 2, n)))
-        a, b = a.astype(np.float32), b.astype(np.float32)
+        a, b = adversarial(rng, kind, m, n, k, np.float32)
         got = product(a, b, unit[1])
         want = a.astype(float) @ b.astype(float)
         check(got, want, tolerance.gemm(a.astype(float), b.astype(float), k, np.float32, want, unit[1]))
@@ -358,7 +347,9 @@ def test_same_bits_for_any_number_of_threads(unit, trans_a, trans_b, threads):
             threads(count)
             db = np.full(n, np.nan, np.float32)
             extra = {"epilogue": "backprop", "activation": "elu", "y": y, "db": db}
-            results.append(product(a, b, unit[1], trans_a, trans_b, **extra).tobytes() + db.tobytes())
+            fused = product(a, b, unit[1], trans_a, trans_b, **extra)
+            plain = product(a, b, unit[1], trans_a, trans_b)
+            results.append(fused.tobytes() + db.tobytes() + plain.tobytes())
         assert len(set(results)) == 1, (m, n, k)
 
 

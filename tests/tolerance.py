@@ -157,7 +157,7 @@ def gemm(a, b, k, dtype, result, precision="highest"):
     """
     u = np.finfo(dtype).eps / 2
     relative = (2 * np.sqrt(k) + 4) * u + 2 * INPUT_UNIT[precision]
-    underflow = k * float(np.finfo(dtype).smallest_subnormal) / 2
+    underflow = (k + 1) // 2 * float(np.finfo(dtype).smallest_subnormal)
     return relative * (np.abs(a) @ np.abs(b)) + u * np.abs(result) + underflow
 
 

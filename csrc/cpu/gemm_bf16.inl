@@ -384,12 +384,16 @@ template <class Unit, int Planes> struct GemmBf16 {
       });
       if (!is_safe()) return false;
 
-      int64_t row_blocks = blocks_of(job.M, MC), groups = 1;
-      if (row_blocks > 1) row_blocks = least(row_blocks + row_blocks % 2, units);  // even: shares out over two cores
+      // As in gemm.inl: rows by whole tiles, or by db's blocks and then with the columns in halves if that is uneven.
+      const int64_t grain = job.sums ? kRowBlock : MR, tiles = blocks_of(job.M, grain);
+      int64_t row_blocks = blocks_of(job.M, MC);
+      if (row_blocks > 1) row_blocks = least(row_blocks + row_blocks % 2, tiles);  // even: shares out over two cores
+      int64_t groups = threads > 1 && job.sums && tiles % row_blocks != 0 ? least(2, panels_b) : 1;
       while (groups < panels_b && row_blocks * groups < 8 * threads && row_blocks * groups % threads != 0) ++groups;
       for_tasks(row_blocks * groups, threads > 1, [&](int64_t task) {
         Unit unit;
-        const Range rows = row_range(row_blocks, task / groups), panels = part(panels_b, groups, task % groups);
+        const Range own = part(tiles, row_blocks, task / groups), panels = part(panels_b, groups, task % groups);
+        const Range rows{own.begin * grain, least(own.end * grain, job.M)};
         for (int64_t block = 0; block < k_blocks; ++block) {
           const Range k = k_range(block);
           multiply(job, unit, rows, panels, k, a,

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 FEATURE_DTYPES = frozenset(map(np.dtype, ("uint8", "float32", "float64")))
 TARGET_DTYPES = frozenset(map(np.dtype, ("float32", "float64")))
+LABELS = np.dtype(np.int64)
 
 # What y means to a net. Labels: one class a sample; multi-label: every output is a yes or no of its own.
 CLASSIFICATION, MULTI_LABEL, REGRESSION = "classification", "multi_label", "regression"
@@ -17,6 +18,8 @@ CLASSIFICATION, MULTI_LABEL, REGRESSION = "classification", "multi_label", "regr
 
 def as_features(x: Any, dtype: str, where: str) -> npt.NDArray[Any]:
     """x as an array; uint8, float32 and float64 stay, other numbers become ``dtype``."""
+    if type(x) is np.ndarray and x.dtype in FEATURE_DTYPES and x.ndim:  # as most come: half the time
+        return x
     array = _as_numbers(x, "x", where)
     return array if array.dtype in FEATURE_DTYPES else array.astype(dtype)
 
@@ -26,6 +29,8 @@ def as_targets(y: Any, loss: str, dtype: str, where: str) -> tuple[npt.NDArray[A
 
     Whole numbers [N] are labels; everything else is targets.
     """
+    if type(y) is np.ndarray and y.dtype == LABELS and y.ndim == 1:
+        return y, CLASSIFICATION
     array = _as_numbers(y, "y", where)
     if array.dtype.kind in "biu" and array.ndim == 1:
         return array.astype(np.int64, copy=False), CLASSIFICATION
