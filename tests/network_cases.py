@@ -30,6 +30,21 @@ def make(
     return Network(layers, loss)
 
 
+def oracle(net):
+    """The oracle's network with the weights of an nn.Network, as they are now; without dropout."""
+    values = iter(net.parameters)
+    layers = [
+        Dense(
+            np.array(next(values), np.float64),
+            np.array(next(values), np.float64) if layer.bias else None,
+            layer.activation,
+            SLOPES.get(layer.activation, 0.0) if layer.slope is None else layer.slope,
+        )
+        for layer in net.layers
+    ]
+    return Network(layers, net.loss)
+
+
 def engine(net, dtype="float64", dropout=None, precision="highest", seed=0):
     """The library's network with the oracle's weights; dropout: {index of a Dense: rate behind it}."""
     core = _core.Network(net.layers[0].w.shape[0], net.loss, dtype, precision, "cpu", seed)

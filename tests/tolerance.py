@@ -3,6 +3,14 @@
 import numpy as np
 
 
+def assert_within(got, want, bound):
+    """|got - want| <= bound, element by element and of one shape; NaN on any side fails."""
+    got, want = np.asarray(got), np.asarray(want)
+    assert got.shape == want.shape
+    errors = np.abs(got.astype(np.float64) - want)
+    assert np.all(errors <= bound), f"off by {errors.max()}; allowed are {np.max(bound)}"
+
+
 def ulps(got, exact):
     """|got - exact| in units in the last place of got's dtype at exact, as float64.
 
