@@ -17,6 +17,17 @@ class Shape {
   Shape(std::initializer_list<int64_t> extents) {
     for (int64_t extent : extents) push_back(extent);
   }
+  Shape(const Shape& other) { *this = other; }
+  // One extent after the other: copied in pairs, as the compiler would, a shape just made waits for its stores, longer
+  // than all else that making a view takes.
+  Shape& operator=(const Shape& other) {
+    rank_ = other.rank_;
+    for (int axis = 0; axis < rank_; ++axis) {
+      extents_[axis] = other.extents_[axis];
+      asm("" : "+m"(extents_[axis]));
+    }
+    return *this;
+  }
 
   int rank() const { return rank_; }
   bool empty() const { return rank_ == 0; }
@@ -48,7 +59,7 @@ class Shape {
 
  private:
   int rank_ = 0;
-  int64_t extents_[kMaxRank] = {};
+  int64_t extents_[kMaxRank];  // those from rank_ on mean nothing
 };
 
 // As Python prints a tuple: (3, 4), (3,), ().
