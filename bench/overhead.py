@@ -19,8 +19,8 @@ from harness import Case
 
 # The libraries share the names: m is the module, a and b have 8 elements, p and q are 2 x 2.
 STATEMENTS = (
-    "m.add(a, b)", "a + b", "a * 2", "m.exp(a)", "m.tanh(a)", "a.sum()", "a.reshape(2, 4)", "a[1:3]", "m.matmul(p, q)",
-    "p @ q", "p.T",
+    "m.add(a, b)", "a + b", "a * 2", "m.exp(a)", "m.tanh(a)", "a.sum()", "a.reshape(2, 4)", "a[0]", "a[1:3]",
+    "m.matmul(p, q)", "p @ q", "p[0]", "p[:, 1]", "p.T",
 )  # fmt: skip
 
 

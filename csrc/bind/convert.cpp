@@ -113,30 +113,39 @@ Array from_object(py::handle object) {
 py::array to_numpy(const Array& array, py::handle owner) {
   check<TypeError>(array.device().host_accessible, "Array: its memory is on ", array.device().name,
                    ", which NumPy cannot read; copy it to the CPU first");
-  const int64_t item = size_of(array.dtype());
-  std::vector<py::ssize_t> shape(array.shape().begin(), array.shape().end()), strides;
-  for (int64_t stride : array.strides()) strides.push_back(stride * item);
-  py::array out(numpy_dtype(array.dtype()), std::move(shape), std::move(strides), array.data(), owner);
+  const Shape strides = byte_strides(array);
+  py::array out(numpy_dtype(array.dtype()), std::vector<py::ssize_t>(array.shape().begin(), array.shape().end()),
+                std::vector<py::ssize_t>(strides.begin(), strides.end()), array.data(), owner);
   if (!array.writable()) py::detail::array_proxy(out.ptr())->flags &= ~kWriteable;
   return out;
 }
 
+Shape byte_strides(const Array& array) {
+  Shape strides = array.strides();
+  for (int axis = 0; axis < array.rank(); ++axis) strides[axis] *= size_of(array.dtype());
+  return strides;
+}
+
+int64_t to_extent(py::handle object) {
+  const py::ssize_t value = PyNumber_AsSsize_t(object.ptr(), PyExc_ValueError);
+  if (value == -1 && PyErr_Occurred()) throw py::error_already_set();
+  return value;
+}
+
 Shape to_shape(py::handle object) {
+  if (PyIndex_Check(object.ptr()) && !PySequence_Check(object.ptr())) return {to_extent(object)};
   Shape shape;
-  const auto append = [&shape](py::handle extent) {
-    const py::ssize_t value = PyNumber_AsSsize_t(extent.ptr(), PyExc_ValueError);
-    if (value == -1 && PyErr_Occurred()) throw py::error_already_set();
-    shape.push_back(value);
-  };
-  if (PyIndex_Check(object.ptr()) && !PySequence_Check(object.ptr())) append(object);
+  if (PyTuple_CheckExact(object.ptr()))
+    for (py::handle extent : py::reinterpret_borrow<py::tuple>(object)) shape.push_back(to_extent(extent));
   else
-    for (py::handle extent : py::reinterpret_borrow<py::object>(object)) append(extent);
+    for (py::handle extent : py::reinterpret_borrow<py::object>(object)) shape.push_back(to_extent(extent));
   return shape;
 }
 
 py::tuple to_tuple(const Shape& shape) {
   py::tuple out(shape.rank());
-  for (int axis = 0; axis < shape.rank(); ++axis) out[axis] = shape[axis];
+  for (int axis = 0; axis < shape.rank(); ++axis)
+    PyTuple_SET_ITEM(out.ptr(), axis, py::int_(shape[axis]).release().ptr());
   return out;
 }
 

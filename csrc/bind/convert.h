@@ -51,10 +51,13 @@ std::optional<Array> borrow_numpy(py::handle array);
 // host's.
 py::array to_numpy(const Array& array, py::handle owner);
 
+Shape byte_strides(const Array& array);  // as Python counts them
+
 // A shared_ptr that holds one reference; it may be dropped on any thread, with or without the GIL.
 std::shared_ptr<void> hold(py::handle object);
 
-Shape to_shape(py::handle object);  // integer or sequence of integers
+int64_t to_extent(py::handle object);  // integer
+Shape to_shape(py::handle object);     // integer or sequence of integers
 py::tuple to_tuple(const Shape& shape);
 
 }  // namespace deltarule

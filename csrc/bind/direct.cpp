@@ -13,14 +13,13 @@
 #include <vector>
 
 #include "bind/convert.h"
+#include "bind/direct.h"
 #include "bind/fallback.h"
 #include "engine/names.h"
 #include "engine/ops.h"
 
 namespace deltarule {
 namespace {
-
-constexpr int64_t kLong = 8192;  // elements from which on others may have the GIL meanwhile; fewer never go to threads
 
 // The arguments of a call by the vectorcall protocol: `count` by place, then one for each of `names`.
 struct Arguments {
@@ -34,15 +33,6 @@ struct Arguments {
   }
   py::handle operator[](Py_ssize_t i) const { return values[i]; }
 };
-
-template <class Compute> py::object compute(int64_t elements, const Compute& kernel) {
-  if (elements < kLong) return to_object(kernel());
-  Array result = [&] {
-    py::gil_scoped_release no_gil;
-    return kernel();
-  }();
-  return to_object(std::move(result));
-}
 
 // `out`, third of (a, b, out) or by its name: an Array, or absent. False if it is anything else, or there is more.
 bool read_out(const Arguments& arguments, Py_ssize_t operands, const Array*& out, py::handle& object) {
@@ -160,18 +150,6 @@ py::object attempt(Activate, const Arguments& arguments) {
   if (name == nullptr) throw py::error_already_set();
   if (!x.is_array()) return {};
   return compute(x.array().size(), [&] { return activate(x.array(), name, std::nullopt); });
-}
-
-// Any C++ exception as pybind11 would hand it to Python.
-template <class Body> PyObject* guarded(const Body& body) {
-  try {
-    return body();
-  } catch (py::error_already_set& error) {
-    error.restore();
-  } catch (...) {
-    py::detail::try_translate_exceptions();
-  }
-  return nullptr;
 }
 
 // What an entry leaves to Python, by its `op`: never freed, the functions live as long as the process.

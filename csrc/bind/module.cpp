@@ -11,6 +11,7 @@ void bind_info(pybind11::module_& m);
 void bind_kernels(pybind11::module_& m);
 void bind_network(pybind11::module_& m);
 void bind_ops(pybind11::module_& m);
+void bind_views(pybind11::module_& m);
 }  // namespace deltarule
 
 PYBIND11_MODULE(_core, m) {
@@ -31,6 +32,7 @@ PYBIND11_MODULE(_core, m) {
 
   bind_info(m);
   bind_array(m);
+  bind_views(m);
   bind_ops(m);
   bind_direct(m);
   bind_dlpack(m);

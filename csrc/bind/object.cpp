@@ -23,8 +23,8 @@ extern "C" void free_object(PyObject* self) {
   PyTypeObject* const type = Py_TYPE(self);
   if (instance->weakrefs != nullptr) PyObject_ClearWeakRefs(self);
   auto* const array = static_cast<Array*>(instance->simple_value_holder[0]);
-  if (array != nullptr) array->~Array();
-  if (array != nullptr && kept_count < kKeptObjects) {
+  array->~Array();
+  if (kept_count < kKeptObjects) {
     kept[kept_count++] = instance;
   } else {
     ::operator delete(array);
@@ -33,10 +33,16 @@ extern "C" void free_object(PyObject* self) {
   Py_DECREF(type);
 }
 
+extern "C" PyObject* refuse_object(PyTypeObject*, PyObject*, PyObject*) {
+  PyErr_SetString(PyExc_TypeError, "Array: has no constructor; asarray, array, zeros and so on make one");
+  return nullptr;
+}
+
 }  // namespace
 
 void own_class(PyTypeObject* type) {
   array_class = type;
+  type->tp_new = refuse_object;  // no Array without an array in it
   type->tp_dealloc = free_object;
 }
 

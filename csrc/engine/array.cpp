@@ -74,19 +74,6 @@ Array Array::zeros(const Shape& shape, DType dtype, Device& device) {
   return out;
 }
 
-Array Array::wrap(void* data, const Shape& shape, const Shape& strides, DType dtype, Device& device,
-                  std::shared_ptr<void> owner, bool writable) {
-  Array out;
-  out.owner_ = std::move(owner);
-  out.data_ = data;
-  out.device_ = &device;
-  out.shape_ = shape;
-  out.strides_ = strides;
-  out.dtype_ = dtype;
-  out.writable_ = writable;
-  return out;
-}
-
 void Array::set_writable(bool writable) {
   check<ValueError>(writable_ || !writable, "flags: the Array is read-only and cannot be made writeable; copy it");
   writable_ = writable;
@@ -100,6 +87,10 @@ bool Array::is_contiguous() const {
     step *= shape_[axis];
   }
   return true;
+}
+
+Array Array::strided(int64_t offset, const Shape& shape, const Shape& strides) const {
+  return wrap(as<char>() + offset * size_of(dtype_), shape, strides, dtype_, *device_, owner_, writable_);
 }
 
 Array Array::permuted(const Shape& axes) const {
@@ -134,12 +125,7 @@ Array Array::broadcast_to(const Shape& shape) const {
 }
 
 std::optional<Array> Array::reshaped(const Shape& shape) const {
-  Array out = *this;
-  out.shape_ = shape;
-  if (is_contiguous()) {
-    out.strides_ = contiguous_strides(shape);
-    return out;
-  }
+  if (is_contiguous()) return strided(0, shape, contiguous_strides(shape));
   // Each group of new axes must cover one run of old axes with the same number of elements, and that run must be one
   // evenly spaced block. Axes of extent 1 have no say.
   Shape old_shape, old_strides;
@@ -148,7 +134,7 @@ std::optional<Array> Array::reshaped(const Shape& shape) const {
     old_shape.push_back(shape_[axis]);
     old_strides.push_back(strides_[axis]);
   }
-  out.strides_ = shape;
+  Shape strides = shape;
   int old_axis = old_shape.rank() - 1;
   int64_t left = 1, step = 1;  // elements of the current run not yet given to a new axis, and their spacing
   for (int axis = shape.rank() - 1; axis >= 0; --axis) {
@@ -161,11 +147,11 @@ std::optional<Array> Array::reshaped(const Shape& shape) const {
         return std::nullopt;
       left *= old_shape[old_axis--];
     }
-    out.strides_[axis] = step;
+    strides[axis] = step;
     left /= shape[axis];
     step *= shape[axis];
   }
-  return out;
+  return strided(0, shape, strides);
 }
 
 Array Array::sliced(int axis, int64_t start, int64_t length, int64_t step) const {
@@ -239,6 +225,10 @@ bool same_elements(const Array& a, const Array& b) {
 
 void assign(const char* op, const Array& dst, const Array& src) {
   check<ValueError>(dst.writable(), op, ": the array written to is read-only");
+  if (dst.rank() + src.rank() == 0 && src.dtype() == dst.dtype() && dst.device().host_accessible) {
+    std::memmove(dst.data(), src.data(), static_cast<size_t>(size_of(dst.dtype())));  // a[i] = b[i] needs no grid
+    return;
+  }
   Array from = src;
   while (from.rank() > dst.rank() && from.shape()[0] == 1) from = from.indexed(0, 0);
   check<ValueError>(broadcasts_to(from.shape(), dst.shape()), op, ": value is ", src.shape(), ", wanted ", dst.shape(),

@@ -3,6 +3,7 @@
 
 #include <memory>
 #include <optional>
+#include <utility>
 
 #include "base/dtype.h"
 #include "base/shape.h"
@@ -22,7 +23,9 @@ class Array {
   static Array zeros(const Shape& shape, DType dtype, Device& device);
   // Memory of somebody else, kept alive by `owner`. Strides in elements.
   static Array wrap(void* data, const Shape& shape, const Shape& strides, DType dtype, Device& device,
-                    std::shared_ptr<void> owner, bool writable);
+                    std::shared_ptr<void> owner, bool writable) {
+    return Array(data, shape, strides, dtype, device, std::move(owner), writable);
+  }
 
   DType dtype() const { return dtype_; }
   const Shape& shape() const { return shape_; }
@@ -41,6 +44,7 @@ class Array {
   template <class T> T* as() const { return static_cast<T*>(data_); }
 
   // Views on the same memory.
+  Array strided(int64_t offset, const Shape& shape, const Shape& strides) const;  // in elements; all within the memory
   Array permuted(const Shape& axes) const;
   Array broadcast_to(const Shape& shape) const;             // stride 0 along new or stretched axes; not writable
   std::optional<Array> reshaped(const Shape& shape) const;  // nothing if no view has that shape; no -1 here
@@ -54,6 +58,16 @@ class Array {
   Array contiguous() const;         // itself if it is already
 
  private:
+  Array(void* data, const Shape& shape, const Shape& strides, DType dtype, Device& device, std::shared_ptr<void> owner,
+        bool writable)
+      : owner_(std::move(owner)),
+        data_(data),
+        device_(&device),
+        shape_(shape),
+        strides_(strides),
+        dtype_(dtype),
+        writable_(writable) {}
+
   std::shared_ptr<void> owner_;
   void* data_ = nullptr;
   Device* device_ = nullptr;

@@ -24,9 +24,13 @@ Shape resolved(const Shape& from, const Shape& shape) {
   return out;
 }
 
-// Extents of slice(start, stop, step) on an axis: clamped as Python does it.
-Array take_slice(const Array& x, int axis, const Index& entry) {
-  const int64_t extent = x.shape()[axis], step = entry.step;
+// Where slice(start, stop, step) begins on an axis and how far it goes: clamped as Python does it.
+struct Run {
+  int64_t start, length;
+};
+
+Run clamped(const Index& entry, int64_t extent) {
+  const int64_t step = entry.step;
   const auto clamp = [&](int64_t value) {
     if (value < 0) value += extent;
     return std::clamp<int64_t>(value, step < 0 ? -1 : 0, step < 0 ? extent - 1 : extent);
@@ -35,7 +39,7 @@ Array take_slice(const Array& x, int axis, const Index& entry) {
   int64_t length = 0;
   if (step > 0 && start < stop) length = (stop - start - 1) / step + 1;
   if (step < 0 && stop < start) length = (start - stop - 1) / -step + 1;
-  return x.sliced(axis, start, length, step);
+  return {length > 0 ? start : 0, length};
 }
 
 }  // namespace
@@ -58,7 +62,7 @@ std::vector<bool> normalize_axes(const char* op, const std::optional<Shape>& axe
 
 Array reshape(const Array& x, const Shape& shape) {
   const Shape wanted = resolved(x.shape(), shape);
-  if (const std::optional<Array> view = x.reshaped(wanted)) return *view;
+  if (std::optional<Array> view = x.reshaped(wanted)) return *std::move(view);
   return *x.contiguous().reshaped(wanted);
 }
 
@@ -103,7 +107,7 @@ Array expand_dims(const Array& x, const Shape& axes) {
                     "; at most ", kMaxRank, " dimensions are supported");
   std::vector<Index> entries;
   for (bool added : normalize_axes("expand_dims", axes, x.rank() + axes.rank()))
-    entries.push_back(added ? Index{Index::newaxis} : Index{Index::slice, 0, INT64_MAX, 1});
+    entries.push_back({added ? Index::newaxis : Index::slice, 0, INT64_MAX, 1});
   return index(x, entries);
 }
 
@@ -124,7 +128,15 @@ int64_t length(const Array& x) {
   return x.shape()[0];
 }
 
-Array index(const Array& x, const std::vector<Index>& entries) {
+namespace {
+
+// What a basic index picks of an array, in elements.
+struct Place {
+  int64_t offset = 0;
+  Shape shape, strides;
+};
+
+Place locate(const Array& x, std::span<const Index> entries) {
   int named = 0, dots = 0;
   for (const Index& entry : entries) {
     named += entry.kind == Index::integer || entry.kind == Index::slice;
@@ -133,25 +145,48 @@ Array index(const Array& x, const std::vector<Index>& entries) {
   check<std::out_of_range>(dots <= 1, "index: more than one Ellipsis");
   check<std::out_of_range>(named <= x.rank(), "index: array is ", x.shape(), ", with ", named,
                            " indices; there must not be more than dimensions");
-  Array out = x;
-  int axis = 0, own = 0;  // axis of the view so far, and of x
+  Place to;
+  const auto add = [&to](int64_t extent, int64_t stride) {
+    to.shape.push_back(extent);
+    to.strides.push_back(stride);
+  };
+  int axis = 0;  // of x
   for (const Index& entry : entries) {
     if (entry.kind == Index::integer) {
-      const int64_t extent = out.shape()[axis];
+      const int64_t extent = x.shape()[axis];
       check<std::out_of_range>(-extent <= entry.start && entry.start < extent, "index: array is ", x.shape(),
-                               ", index ", entry.start, " is out of bounds for axis ", own);
-      out = out.indexed(axis, entry.start < 0 ? entry.start + extent : entry.start);
-      ++own;
+                               ", index ", entry.start, " is out of bounds for axis ", axis);
+      to.offset += (entry.start < 0 ? entry.start + extent : entry.start) * x.strides()[axis++];
     } else if (entry.kind == Index::slice) {
-      out = take_slice(out, axis++, entry);
-      ++own;
+      const Run run = clamped(entry, x.shape()[axis]);
+      const int64_t stride = x.strides()[axis++];
+      to.offset += run.start * stride;
+      add(run.length, run.length > 1 ? stride * entry.step : stride);  // else the step may be anything
     } else if (entry.kind == Index::newaxis) {
-      out = out.widened(axis++);
+      add(1, 0);
     } else {
-      axis += x.rank() - named;
-      own += x.rank() - named;
+      for (int skipped = x.rank() - named; skipped > 0; --skipped, ++axis) add(x.shape()[axis], x.strides()[axis]);
     }
   }
+  for (; axis < x.rank(); ++axis) add(x.shape()[axis], x.strides()[axis]);
+  return to;
+}
+
+}  // namespace
+
+Array index(const Array& x, std::span<const Index> entries) {
+  const Place to = locate(x, entries);
+  return x.strided(to.offset, to.shape, to.strides);
+}
+
+Array item(const Array& x, std::span<const Index> entries) {
+  const Place to = locate(x, entries);
+  const bool copied = static_cast<int>(entries.size()) == x.rank() &&
+                      std::ranges::all_of(entries, [](const Index& entry) { return entry.kind == Index::integer; });
+  if (!copied) return x.strided(to.offset, to.shape, to.strides);
+  Array out = Array::empty({}, x.dtype(), x.device());
+  assign("getitem", out,
+         Array::wrap(x.as<char>() + to.offset * size_of(x.dtype()), {}, {}, x.dtype(), x.device(), nullptr, false));
   return out;
 }
 

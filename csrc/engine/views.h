@@ -2,6 +2,7 @@
 #pragma once
 
 #include <optional>
+#include <span>
 #include <vector>
 
 #include "engine/array.h"
@@ -27,10 +28,12 @@ int64_t length(const Array& x);  // extent of the first axis; throws TypeError f
 // One entry of x[...]: an integer, a slice as Python's slice.unpack gives it, None or Ellipsis.
 struct Index {
   enum Kind { integer, slice, newaxis, ellipsis } kind;
-  int64_t start = 0, stop = 0, step = 1;  // integer: start alone
+  int64_t start, stop, step;  // integer: start alone
 };
 
 // Basic indexing: a view. Throws std::out_of_range (Python's IndexError) for an index outside or one too many.
-Array index(const Array& x, const std::vector<Index>& entries);
+Array index(const Array& x, std::span<const Index> entries);
+// What x[...] reads: the view, but a copy of the one element that integers alone pick.
+Array item(const Array& x, std::span<const Index> entries);
 
 }  // namespace deltarule
