@@ -9,9 +9,7 @@
 // blocks, 7.5 with fresh ones in huge pages (NumPy), 4.4 to 8.2 with kept ones.
 #pragma once
 
-#include <cstddef>
 #include <cstdint>
-#include <new>
 
 namespace deltarule {
 
@@ -21,18 +19,5 @@ void* take_block(int64_t bytes) noexcept;  // aligned to 64 bytes; null when the
 void give_block(void* block) noexcept;     // on any thread; null is nothing
 
 int64_t kept_bytes() noexcept;  // what waits to be reused
-
-// For std::shared_ptr's own small blocks.
-template <class T> struct BlockAllocator {
-  using value_type = T;
-  BlockAllocator() = default;
-  template <class U> BlockAllocator(const BlockAllocator<U>&) noexcept {}
-  T* allocate(size_t n) {
-    void* const block = take_block(static_cast<int64_t>(n * sizeof(T)));
-    return block != nullptr ? static_cast<T*>(block) : throw std::bad_alloc();
-  }
-  void deallocate(T* p, size_t) noexcept { give_block(p); }
-  template <class U> bool operator==(const BlockAllocator<U>&) const noexcept { return true; }
-};
 
 }  // namespace deltarule

@@ -5,10 +5,37 @@
 #include <cstring>
 #include <utility>
 
-#include "base/blocks.h"
 #include "engine/grid.h"
 
 namespace deltarule {
+namespace {
+
+constexpr int64_t kFront = 64;  // what keeps memory aligned
+
+// std::shared_ptr's own block, put in front of the memory it counts: one block to take and to give back, not two.
+template <class T> struct InFront {
+  using value_type = T;
+  InFront(void* block, void (*release)(void*) noexcept) : block(block), release(release) {}
+  template <class U> InFront(const InFront<U>& other) noexcept : block(other.block), release(other.release) {}
+  T* allocate(size_t) noexcept {
+    static_assert(sizeof(T) <= kFront);
+    return static_cast<T*>(block);
+  }
+  void deallocate(T*, size_t) noexcept { release(block); }
+  template <class U> bool operator==(const InFront<U>& other) const noexcept { return block == other.block; }
+
+  void* block;
+  void (*release)(void*) noexcept;
+};
+
+// Memory of so many bytes, and who owns it.
+std::shared_ptr<void> new_memory(Device& device, int64_t bytes) {
+  if (!device.host_accessible) return {device.allocate(bytes), device.release};
+  void* const block = device.allocate(kFront + bytes);
+  return {static_cast<char*>(block) + kFront, [](void*) {}, InFront<char>(block, device.release)};
+}
+
+}  // namespace
 
 Shape contiguous_strides(const Shape& shape) {
   Shape strides = shape;
@@ -38,11 +65,12 @@ Shape broadcast_shapes(const char* op, const Shape& a, const Shape& b) {
 Array Array::empty(const Shape& shape, DType dtype, Device& device) {
   for (int64_t extent : shape)
     check<ValueError>(extent >= 0, "empty: shape is ", shape, "; extents must not be negative");
-  int64_t bytes = size_of(dtype);
+  int64_t bytes = size_of(dtype), whole;
   for (int64_t extent : shape)
     check<ValueError>(!__builtin_mul_overflow(bytes, extent, &bytes), "empty: shape is ", shape, "; too large");
-  void* memory = device.allocate(bytes);
-  std::shared_ptr<void> owner(memory, device.release, BlockAllocator<char>());
+  check<ValueError>(!__builtin_add_overflow(bytes, kFront, &whole), "empty: shape is ", shape, "; too large");
+  std::shared_ptr<void> owner = new_memory(device, bytes);
+  void* const memory = owner.get();
   return wrap(memory, shape, contiguous_strides(shape), dtype, device, std::move(owner), true);
 }
 
