@@ -3,8 +3,8 @@
 // and numbers of a kernel's dtypes to the Python function they were made from (python/deltarule/_functions.py) or, for
 // an operator, to NumPy. What is decided here is decided there too; only the time differs.
 //
-// Measured, 8 elements, AMD EPYC (Zen 4), `python bench/overhead.py`, in brackets times NumPy: dr.add 168 ns (2.2), a +
-// b 148 (2.1), a * 2 176 (3.9), dr.exp 176 (2.5), a.sum() 136 (10.9). Through Python and pybind11 dr.add was 0.5 times
+// Measured, 8 elements, AMD EPYC (Zen 4), `python bench/overhead.py`, in brackets times NumPy: dr.add 109 ns (2.9), a +
+// b 97 (2.9), a * 2 124 (4.9), dr.exp 95 (3.0), a.sum() 81 (13.2). Through Python and pybind11 dr.add was 0.5 times
 // NumPy.
 #include <pybind11/pybind11.h>
 
