@@ -224,7 +224,14 @@ class Network:
             If the loss turns NaN or infinite. The weights are then those of the end of the last good epoch
             (with early stopping those of the best epoch), and the optimiser's state is empty.
         KeyboardInterrupt
-            Ctrl-C, after the step it came in. The net stays usable, and checkpoints are written.
+            Ctrl-C, after the steps of the native call it came in. The net stays usable, and checkpoints are written.
+
+        Notes
+        -----
+        `SGD` without decay and clipping takes steps on few samples in blocks: what the updates since the block's begin
+        do to the first layer's product is added to the product, x_t W_t = x_t W - (x_t X^T) D with D = lr dz, and its
+        weights are updated once a block. These are the same steps as `train_step`'s, up to rounding, and two to three
+        times as fast where one sample is a step.
         """
         plan = Plan.make(
             self, x, y, optimizer, epochs, batch_size, validation, schedule, callbacks, sample_weight, shuffle
