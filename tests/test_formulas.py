@@ -103,6 +103,12 @@ def test_unary_special_values(isa, name, dtype):
 
 
 @pytest.mark.parametrize("dtype", cases.DTYPES)
+def test_sigmoid_is_exact_where_its_value_is_a_float(isa, dtype):
+    x = np.array([0.0, -0.0, np.inf, -np.inf, 104, 1e30, -1e30], dtype)
+    assert unary("sigmoid", x).tolist() == [0.5, 0.5, 1.0, 0.0, 1.0, 1.0, 0.0]
+
+
+@pytest.mark.parametrize("dtype", cases.DTYPES)
 @pytest.mark.parametrize("name", kernels.activation_names)
 def test_activation_and_derivative(isa, name, dtype, exact):
     reach = 13.0 if dtype is np.float32 else 37.0  # gelu's tail is subnormal beyond

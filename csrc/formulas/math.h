@@ -2,7 +2,7 @@
 //
 // Computes   exp, float32: x = n ln2 + r, n in sixteenths, |r| <= ln2/32; 2^(fraction of n) from a table of 16, which
 //            is one instruction of AVX-512, times a cubic in r; 2^n by scale2. Float64, expm1: n whole, |r| <= ln2/2, a
-//            Taylor polynomial in r.
+//            Taylor polynomial in r. sigmoid, float32: the same exponential within K / (K + K e^-x), K about sqrt(2).
 //            log, log1p: x = m 2^e, f = m - 1, s = f / (2 + f); log m = f - f^2/2 + s (f^2/2 + R(s^2)).
 //            tanh, float32: 16 intervals, growing with |x|, a polynomial of degree 5 in each; the intervals' centers
 //            are numbers whose tanh is a float32 to 10^-10. Float64: a rational function on |x| < 5/8, 1 - 2 / (e^2x +
@@ -11,10 +11,14 @@
 // Accuracy   at most 2 ulp; the table by function and range is in tests/tolerance.py. inf, NaN, -0 and subnormals
 //            give what IEEE 754 functions give.
 // Measured   ns an element in L1, float32, AVX-512, AMD EPYC (Zen 4), one thread: exp 0.14 (polynomial alone, 1.04 ulp:
-//            0.19), tanh 0.21 (rational function and exponential, 1.32 ulp: 0.43), sigmoid 0.28.
+//            0.19), tanh 0.21 (rational function and exponential, 1.32 ulp: 0.43), sigmoid 0.18, 1.95 ulp (from e^-|x|
+//            by the polynomial, 2.28 ulp: 0.28).
 //            Dead ends: tanh as E / (E + 2), E = expm1(2|x|): 0.28, 2.3 ulp; degree 6 on twice as wide intervals: 0.23;
-//            sigmoid from the table's exp: 0.25, but 2.9 ulp, with the table to twice the precision 0.28, 2.4 ulp; as
-//            1 / (1 + e^-x), scaled by 2^-64: 0.26, 2.4 ulp. Estimates of 1/x differ between makers of CPUs.
+//            degree 4 on 32 intervals, tables of two registers: 0.22, without a table of centers 0.20; intervals that
+//            begin where their number's low bits are 0, without a table of centers: 0.21.
+//            Sigmoid as K / (K + K e^-x) with K a power of two: 2.6 ulp; with e^-x rounded before K is added: 2.96,
+//            with the table to twice the precision 2.4 and 0.21; with an estimate of 1/x and a Newton step in place of
+//            the division, which costs little beside the rest: 0.21, and estimates differ between makers of CPUs.
 // Refs       Tang, "Table-driven implementation of the exponential function", ACM TOMS 15 (1989); Gal, "Computing
 //            elementary functions: a new approach for achieving high accuracy and good performance" (1986);
 //            Moshier, Cephes Mathematical Library (tanh); Sun fdlibm, e_log.c; Shepherd and Laframboise, "Chebyshev
@@ -209,12 +213,38 @@ template <class V> constexpr V tanh(V x) {
   else return tanh_by_exp(x);
 }
 
-// From e^-|x|, which does not overflow: the small side keeps its precision down to the subnormals. The table's exp
-// would make 2.3 ulp 2.9.
-template <class V> constexpr V sigmoid(V x) {
+// K 2^(j/16), K = 1.4 2^-64: K is the one around sqrt(2) for which all sixteen are nearest to float32 numbers.
+struct ScaledPowers {
+  static constexpr float unit = 0x1p-64f;
+  static constexpr float value[16] = {1.3991445f * unit, 1.46109f * unit,   1.5257779f * unit, 1.5933299f * unit,
+                                      1.6638726f * unit, 1.7375386f * unit, 1.814466f * unit,  1.8947992f * unit,
+                                      1.9786892f * unit, 2.0662932f * unit, 2.1577759f * unit, 2.2533088f * unit,
+                                      2.3530712f * unit, 2.4572506f * unit, 2.5660424f * unit, 2.6796508f * unit};
+};
+
+// K / (K + K e^-x). K's exponent keeps the sum finite where the result is still a subnormal number; with a K around
+// sqrt(2) a relative error of the sum is nowhere more than sqrt(2) times as many ulp of the quotient, with 1 twice.
+template <class V> constexpr V sigmoid_by_table(V x) {
+  const V bounded = clamp(x, lanes<V>(120.0));
+  const V shift = lanes<V>(0x1.8p19);  // see exp_by_table
+  const V sum = fma(bounded, lanes<V>(-1.4426950408889634), shift), n = sum - shift;
+  const V r = fma(n, ln2_low<V>(), fma(n, ln2_high<V>(), bounded));
+  const V power = scale2(pick(ScaledPowers::value, sum, 0), n);
+  const V p = fma(r * r, fma(r, lanes<V>(-1. / 6), lanes<V>(0.5)), negate(r));
+  const V k = V::set(ScaledPowers::value[0]);
+  return k / fma(power, p, power + k);
+}
+
+// From e^-|x|, which does not overflow: the small side keeps its precision down to the subnormals.
+template <class V> constexpr V sigmoid_by_exp(V x) {
   const V one = lanes<V>(1.0);
-  const V e = exp_by_polynomial(copysign(x, lanes<V>(-1.0)));
+  const V e = exp(copysign(x, lanes<V>(-1.0)));
   return select(less(x, V::zero()), e, one) / (one + e);
+}
+
+template <class V> constexpr V sigmoid(V x) {
+  if constexpr (is_single<V>) return sigmoid_by_table(x);
+  else return sigmoid_by_exp(x);
 }
 
 // e^(c x^2), c = -1 or -1/2. x = z + d with z^2 exact, so x^2 = z^2 + d (x + z): without it an error of x^2 / 2 ulp.
