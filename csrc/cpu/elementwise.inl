@@ -3,28 +3,33 @@
 // Computes   y = op(x), y = op(a, b) over strided grids; f and dy * f' over contiguous arrays; rows picked by index.
 // Layout     the innermost axis is the output's closest; loops.inl brings strided operands into L1 buffers.
 // Arithmetic cheap operations are bound by memory (8 to 12 bytes a FLOP), exp by its 12 operations for 8 bytes.
-//            Threads share blocks of 16384 elements from 65536 (cheap) or 16384 (costly) elements on. Binary
+//            Threads share blocks of 16384 elements from 65536 (cheap) or 16384 (costly) elements on. Cheap
 //            operations store outputs of 32 MB and more past the caches.
 // Measured   ns an element, float32, AVX-512 on an AMD EPYC (Zen 4), 2 cores, one thread; in brackets times the best of
 //            NumPy 2.4, PyTorch 2.13 and JAX, `python bench/elementwise.py`:
-//            100000 elements: exp 0.18 (3.3), tanh 0.26 (1.6), sigmoid 0.31 (1.5), relu 0.087 (1.2), add 0.15 (1.04);
-//            10 million: exp 0.29 (1.9), tanh 0.33 (1.3), sigmoid 0.56 (1.4), relu 0.47 (0.91), add 0.52 (0.88).
+//            100000 elements: exp 0.15 (3.2), tanh 0.22 (1.7), sigmoid 0.19 (2.2), relu 0.082 (1.2), add 0.14 (1.0);
+//            10 million: exp 0.27 (1.8), tanh 0.27 (1.4), sigmoid 0.37 (1.4), relu 0.35 (1.05), add 0.5 (0.85 to 1.1).
+//            relu of 10 million into NumPy's memory, cold: 0.23, through the caches 0.32 (PyTorch 0.31).
 //            `--slots`, 16000 elements: log 0.40 (0.98), log1p 0.55 (0.82), erf 0.86, gelu 0.76, softplus 0.96,
 //            dropout 1.3.
 //            Dead ends: stores past the caches under a function of many instructions (exp of 10 million 0.87 instead of
-//            0.29, sigmoid 1.5 instead of 0.38); software prefetch 256 to 2048 bytes ahead (add from L3: nothing over
-//            four at a time); unrolling exp and tanh (2 %).
+//            0.29, sigmoid 1.5 instead of 0.38); software prefetch 256 to 2048 bytes ahead (add from L3: 0.93 to 1.03
+//            times as fast as none); eight at a time or two halves of an array in turn (add from L3: nothing over four
+//            at a time; half as wide vectors: 1.05); unrolling exp and tanh (2 %).
 // Refs       formulas/math.h.
 
 constexpr int64_t kStreamed = int64_t{1} << 25;  // bytes of an output no cache will hold: stored past them
+template <class T> bool is_streamed(int64_t n) { return n * static_cast<int64_t>(sizeof(T)) >= kStreamed; }
 
-// y[n] = f(i) for the vector at i, last(i, rest) for the `rest` elements after the last whole one. Four at a time,
-// loads before stores: from L2 and L3 30 % faster than one by one.
+// y[n] = f(i) for the vector at i, last(i, rest) for `rest` elements, less than one. Four at a time, loads before
+// stores: from L2 and L3 30 % faster than one by one.
 template <class V, class F, class Rest>
 void map(typename V::scalar* y, int64_t n, bool streamed, const F& f, const Rest& last) {
   int64_t i = 0;
-  if (streamed && V::may_stream(y)) {
-    for (; i + V::N <= n; i += V::N) f(i).stream(y + i);
+  if (streamed && n >= kChunk) {
+    const int head = V::before_stream(y);
+    if (head > 0) last(0, head).store_n(y, head);
+    for (i = head; i + V::N <= n; i += V::N) f(i).stream(y + i);
     V::end_stream();
   }
   for (; i + 4 * V::N <= n; i += 4 * V::N) {
@@ -39,9 +44,10 @@ void map(typename V::scalar* y, int64_t n, bool streamed, const F& f, const Rest
   if (rest > 0) last(i, rest).store_n(y + i, rest);
 }
 
-template <class V, class Op> void unary_loop(const typename V::scalar* x, typename V::scalar* y, int64_t n) {
+template <class V, class Op>
+void unary_loop(const typename V::scalar* x, typename V::scalar* y, int64_t n, bool streamed) {
   map<V>(
-      y, n, false, [&](int64_t i) { return Op::f(V::load(x + i)); },
+      y, n, streamed, [&](int64_t i) { return Op::f(V::load(x + i)); },
       [&](int64_t i, int rest) { return Op::f(V::load_n(x + i, rest)); });
 }
 
@@ -53,22 +59,23 @@ void binary_loop(const typename V::scalar* a, const typename V::scalar* b, typen
       [&](int64_t i, int rest) { return Op::f(V::load_n(a + i, rest), V::load_n(b + i, rest)); });
 }
 
-template <class T> void unary_grid(const UnaryArgs& args, bool cheap, void (*loop)(const T*, T*, int64_t)) {
+template <class T> void unary_grid(const UnaryArgs& args, bool cheap, void (*loop)(const T*, T*, int64_t, bool)) {
   const Grid<2> grid = make_grid<2>(args.rank, args.shape, {args.stride_y, args.stride_x});
   const int64_t stride_y = grid.stride[0][grid.rank - 1], stride_x = grid.stride[1][grid.rank - 1];
+  const bool streamed = cheap && is_streamed<T>(grid.total);
   const auto piece = [&](int64_t begin, int64_t end) {
     alignas(64) T in[kChunk], out[kChunk];
     walk(grid, begin, end, [&](const int64_t* offset, int64_t n) {
       T* y = static_cast<T*>(args.y) + offset[0];
       const T* x = static_cast<const T*>(args.x) + offset[1];
-      if (stride_x == 1 && stride_y == 1) return loop(x, y, n);
+      if (stride_x == 1 && stride_y == 1) return loop(x, y, n, streamed && x != y);
       for (int64_t i = 0; i < n; i += kChunk) {
         const int64_t count = least(kChunk, n - i);
         const T* from = contiguous(x, stride_x, i, count, in);
         if (stride_y == 1) {
-          loop(from, y + i, count);
+          loop(from, y + i, count, streamed);
         } else {
-          loop(from, out, count);
+          loop(from, out, count, false);
           scatter(out, count, y + i * stride_y, stride_y);
         }
       }
@@ -81,7 +88,7 @@ template <class T> void binary_grid(const BinaryArgs& args, void (*loop)(const T
   const Grid<3> grid = make_grid<3>(args.rank, args.shape, {args.stride_y, args.stride_a, args.stride_b});
   const int inner = grid.rank - 1;
   const int64_t stride_y = grid.stride[0][inner], stride_a = grid.stride[1][inner], stride_b = grid.stride[2][inner];
-  const bool streamed = grid.total * static_cast<int64_t>(sizeof(T)) >= kStreamed;
+  const bool streamed = is_streamed<T>(grid.total);
   const auto piece = [&](int64_t begin, int64_t end) {
     alignas(64) T in_a[kChunk], in_b[kChunk], out[kChunk];
     walk(grid, begin, end, [&](const int64_t* offset, int64_t n) {
@@ -127,9 +134,10 @@ template <> constexpr bool is_cheap<Threshold> = true;
 template <> constexpr bool is_cheap<Relu> = true;
 template <> constexpr bool is_cheap<LeakyRelu> = true;
 
-template <class V, class F> void activate_loop(const typename V::scalar* x, typename V::scalar* y, int64_t n, V slope) {
+template <class V, class F>
+void activate_loop(const typename V::scalar* x, typename V::scalar* y, int64_t n, V slope, bool streamed) {
   map<V>(
-      y, n, false, [&](int64_t i) { return F::f(V::load(x + i), slope); },
+      y, n, streamed, [&](int64_t i) { return F::f(V::load(x + i), slope); },
       [&](int64_t i, int rest) { return F::f(V::load_n(x + i, rest), slope); });
 }
 
@@ -149,10 +157,12 @@ void activate(const ActivateArgs& args) noexcept {
     using V = decltype(v);
     using T = typename V::scalar;
     with_activation(args.activation, [&](auto f) {
-      const int64_t threshold = is_cheap<decltype(f)> ? kCheapParallel : kCostlyParallel;
+      constexpr bool cheap = is_cheap<decltype(f)>;
+      const int64_t threshold = cheap ? kCheapParallel : kCostlyParallel;
+      const bool streamed = cheap && is_streamed<T>(args.n) && args.x != args.y;
       for_blocks(args.n, kBlock, args.n >= threshold, [&](int64_t begin, int64_t end) {
         activate_loop<V, decltype(f)>(static_cast<const T*>(args.x) + begin, static_cast<T*>(args.y) + begin,
-                                      end - begin, lanes<V>(args.slope));
+                                      end - begin, lanes<V>(args.slope), streamed);
       });
     });
   });

@@ -28,7 +28,9 @@ struct F32 {
   }
   void store(float* p) const { _mm256_storeu_ps(p, v); }
   void stream(float* p) const { _mm256_stream_ps(p, v); }
-  static bool may_stream(const float* p) { return reinterpret_cast<uintptr_t>(p) % 32 == 0; }
+  static int before_stream(const float* p) {
+    return static_cast<int>(-reinterpret_cast<uintptr_t>(p) % 32 / sizeof *p);
+  }
   static void end_stream() { _mm_sfence(); }
   void store_n(float* p, int n) const { _mm256_maskstore_ps(p, first(n), v); }
   static __m256i first(int n) {
@@ -137,7 +139,9 @@ struct F64 {
   static F64 load_u8(const uint8_t* p) { return {_mm256_setr_pd(p[0], p[1], p[2], p[3])}; }
   void store(double* p) const { _mm256_storeu_pd(p, v); }
   void stream(double* p) const { _mm256_stream_pd(p, v); }
-  static bool may_stream(const double* p) { return reinterpret_cast<uintptr_t>(p) % 32 == 0; }
+  static int before_stream(const double* p) {
+    return static_cast<int>(-reinterpret_cast<uintptr_t>(p) % 32 / sizeof *p);
+  }
   static void end_stream() { _mm_sfence(); }
   void store_n(double* p, int n) const { _mm256_maskstore_pd(p, first(n), v); }
   static __m256i first(int n) { return _mm256_cmpgt_epi64(_mm256_set1_epi64x(n), _mm256_setr_epi64x(0, 1, 2, 3)); }

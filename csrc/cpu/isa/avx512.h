@@ -8,7 +8,8 @@
 //   pick(table,x,drop) (F32 alone)         table[j], j the lowest four bits of x without its last `drop`
 //   split2(x,e) = m with x = m * 2^e, m in [sqrt(1/2), sqrt(2)), for x > 0 finite
 //   sum_lanes max_lanes min_lanes          in one fixed order
-//   stream may_stream end_stream           store past the caches, where aligned; end_stream after the last
+//   stream before_stream end_stream        store past the caches where aligned, before_stream lanes after a place;
+//                                          end_stream after the last
 //   any(m)                                 whether the mask has a lane set
 //   transpose(r)                           N registers as a matrix, in place
 #pragma once
@@ -40,7 +41,9 @@ struct F32 {
   }
   void store(float* p) const { _mm512_storeu_ps(p, v); }
   void stream(float* p) const { _mm512_stream_ps(p, v); }
-  static bool may_stream(const float* p) { return reinterpret_cast<uintptr_t>(p) % 64 == 0; }
+  static int before_stream(const float* p) {
+    return static_cast<int>(-reinterpret_cast<uintptr_t>(p) % 64 / sizeof *p);
+  }
   static void end_stream() { _mm_sfence(); }
   void store_n(float* p, int n) const { _mm512_mask_storeu_ps(p, first(n), v); }
   static Mask first(int n) { return static_cast<Mask>((1u << n) - 1u); }
@@ -124,7 +127,9 @@ struct F64 {
   }
   void store(double* p) const { _mm512_storeu_pd(p, v); }
   void stream(double* p) const { _mm512_stream_pd(p, v); }
-  static bool may_stream(const double* p) { return reinterpret_cast<uintptr_t>(p) % 64 == 0; }
+  static int before_stream(const double* p) {
+    return static_cast<int>(-reinterpret_cast<uintptr_t>(p) % 64 / sizeof *p);
+  }
   static void end_stream() { _mm_sfence(); }
   void store_n(double* p, int n) const { _mm512_mask_storeu_pd(p, first(n), v); }
   static Mask first(int n) { return static_cast<Mask>((1u << n) - 1u); }

@@ -23,7 +23,7 @@ template <class T> struct Lane {
   static Lane load_u8(const uint8_t* p) { return {static_cast<T>(*p)}; }
   void store(T* p) const { *p = v; }
   void stream(T* p) const { *p = v; }
-  static bool may_stream(const T*) { return false; }
+  static int before_stream(const T*) { return 0; }
   static void end_stream() {}
   void store_n(T* p, int n) const {
     if (n > 0) *p = v;
