@@ -1,4 +1,4 @@
-"""Rows of every small width (csrc/cpu/reduce.inl): softmax in registers, the place of the largest element."""
+"""Rows of every small width: softmax in registers (csrc/cpu/softmax.inl), the place of the largest (reduce.inl)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ WIDTHS = [*range(1, 72), 127, 128, 129, 1025]
 def test_softmax_of_every_width(isa, dtype, log):
     rng = np.random.default_rng(3)
     for cols in WIDTHS:
-        x = rng.normal(0, 3, (5, cols)).astype(dtype)
+        x = rng.normal(0, 3, (37, cols)).astype(dtype)  # two groups of 16 rows at least, and a remainder
         whole = np.full(x.size + 3, 7, dtype)  # canaries at both ends, and a misaligned start
         y = whole[1 : 1 + x.size].reshape(x.shape)
         kernels.softmax(x, y, log)
@@ -28,27 +28,30 @@ def test_softmax_of_every_width(isa, dtype, log):
         exact = shifted - np.log(np.exp(shifted).sum(1, keepdims=True))
         exact = exact if log else np.exp(exact)
         assert np.all(np.abs(y - exact) <= tolerance.softmax(exact, cols, dtype, log=log))
-        one = np.empty_like(x[3:4])
-        kernels.softmax(x[3:4].copy(), one, log)
-        np.testing.assert_array_equal(one[0], y[3])  # a row's bits do not depend on where it stands
+        for row in (0, 3, 15, 18, 31, 36):  # a row's bits do not depend on where it stands
+            one = np.empty_like(x[:1])
+            kernels.softmax(x[row : row + 1].copy(), one, log)
+            assert cases.bits(one) == cases.bits(y[row])
         in_place = x.copy()
         kernels.softmax(in_place, in_place, log)
-        np.testing.assert_array_equal(in_place, y)
+        assert cases.bits(in_place) == cases.bits(y)
 
 
+@pytest.mark.parametrize("rows", [4, 36])  # one by one, and several at a time
 @pytest.mark.parametrize("dtype", cases.DTYPES)
-def test_softmax_of_what_is_not_finite(isa, dtype):
+def test_softmax_of_what_is_not_finite(isa, dtype, rows):
     for cols in (3, 16, 17, 40, 100):
-        x = np.zeros((4, cols), dtype)
-        x[0, -1] = np.inf
-        x[1, 0] = np.nan
-        x[2, :] = -np.inf
-        x[3, :-1] = -np.inf
+        x = np.zeros((rows, cols), dtype)
+        x[0::4, -1] = np.inf
+        x[1::4, 0] = np.nan
+        x[2::4, :] = -np.inf
+        x[3::4, :-1] = -np.inf
         y = np.empty_like(x)
         kernels.softmax(x, y, False)
-        assert np.isnan(y[0, -1])
-        assert np.isnan(y[1:3]).all()
-        np.testing.assert_array_equal(y[3], [0] * (cols - 1) + [1])
+        assert np.isnan(y[0::4, -1]).all()
+        assert np.isnan(y[1::4]).all()
+        assert np.isnan(y[2::4]).all()
+        assert np.array_equal(y[3::4], np.tile([0] * (cols - 1) + [1], (rows // 4, 1)))
 
 
 @pytest.mark.parametrize("op", ["argmax", "argmin"])

@@ -25,6 +25,7 @@ struct GemmBlocks64 {
 #include "cpu/online.inl"
 #include "cpu/elementwise.inl"
 #include "cpu/reduce.inl"
+#include "cpu/softmax.inl"
 #include "cpu/loss.inl"
 #include "cpu/step.inl"
 #include "cpu/peak.inl"
