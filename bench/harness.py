@@ -17,6 +17,7 @@ import json
 import os
 import pathlib
 import platform
+import random
 import statistics
 import subprocess
 import sys
@@ -89,12 +90,12 @@ def settle(limit: float = 0.5) -> None:
     """Sleep until no thread of this process runs any more.
 
     OpenBLAS's threads spin for some 100 ms after a call, libgomp's for some ms: they would take a core from whoever
-    is next.
+    is next. A thread's time is booked when the kernel's clock ticks, every 4 to 10 ms: a look must last some of these.
     """
     end = time.perf_counter() + limit
     while time.perf_counter() < end:
         before, start = time.process_time(), time.perf_counter()
-        time.sleep(0.002)
+        time.sleep(0.03)
         if time.process_time() - before < 0.1 * (time.perf_counter() - start):
             return
 
@@ -102,7 +103,9 @@ def settle(limit: float = 0.5) -> None:
 def interleaved(
     clocks: dict[str, Clock], rounds: int, block: float, budget: float, warm: float = 0.0
 ) -> dict[str, list[float]]:
-    """Seconds a call, round by round; every round has a block of each, the order rotates.
+    """Seconds a call, round by round; every round has a block of each, in an order drawn anew.
+
+    Were the order only turned, each would follow the same one nearly always, and find what that left in the caches.
 
     With ``warm``, for more than one thread, a block starts when the last one's threads are asleep, and after so many
     seconds of untimed calls: Linux wakes the threads of a pool on one core, and takes tens of ms to spread them.
@@ -111,7 +114,7 @@ def interleaved(
     calls = {name: max(1, round(block / seconds)) for name, seconds in estimates.items()}
     warming = {name: round(warm / seconds) for name, seconds in estimates.items()}
     times: dict[str, list[float]] = {name: [] for name in clocks}
-    order = list(clocks)
+    order, draw = list(clocks), random.Random(0)
     start = time.perf_counter()
     gc.collect()
     gc.disable()
@@ -119,7 +122,8 @@ def interleaved(
         for turn in range(max(rounds, MIN_ROUNDS)):
             if turn >= MIN_ROUNDS and time.perf_counter() - start > budget:
                 break
-            for name in order[turn % len(order) :] + order[: turn % len(order)]:
+            draw.shuffle(order)
+            for name in order:
                 if warm:
                     settle()
                 if warming[name]:
