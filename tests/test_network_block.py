@@ -146,3 +146,10 @@ def test_only_plain_descent_of_layers_that_are_worth_it_comes_in_blocks(one_line
     assert masked.block_steps(1, SGD) == 1
     with one_line(ValueError, "^block_steps: batch_size is 0; wanted at least 1"):
         core.block_steps(0, SGD)
+
+
+def test_a_step_of_many_rows_takes_no_memory_for_blocks():
+    """x x^T of these rows would be 720 GB."""
+    core = engine(make((1, 2)))
+    x, t = np.zeros((300_000, 1)), np.zeros(300_000, np.int64)
+    assert core.train_steps(x, t, None, len(x), SGD).finite

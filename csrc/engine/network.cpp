@@ -43,7 +43,8 @@ StepsResult Network::train_steps(const Array& x, const Array& y, const std::opti
                     ", the number of samples");
 
   const Keep keep = reserve_for_training(batch_size, optimizer, norms);
-  layers_[0]->reserve_block(steps_of_block(batch_size, optimizer) * batch_size, dtype_, device_);
+  const int64_t block_steps = steps_of_block(batch_size, optimizer);
+  if (block_steps > 1) layers_[0]->reserve_block(block_steps * batch_size, dtype_, device_);
   const int64_t steps = (n + batch_size - 1) / batch_size;
   const Array rate = rates ? checked_rates(op, *rates, steps) : Array();
   StepsResult result;
@@ -60,7 +61,6 @@ StepsResult Network::train_steps(const Array& x, const Array& y, const std::opti
     result.finite = std::isfinite(loss.value);
   };
   // Blocks of steps; the one whose gradients are looked at stands alone.
-  const int64_t block_steps = steps_of_block(batch_size, optimizer);
   int64_t i = 0;
   while (i < steps && result.finite) {
     const int64_t first = i, end = std::min(first + block_steps, norms ? std::max(steps - 1, first + 1) : steps);
