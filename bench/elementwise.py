@@ -164,6 +164,12 @@ def slots(n: int, options: argparse.Namespace) -> Iterator[Case]:
         call = lambda name=name, out=out: kernels.reduce(name, x.reshape(1, -1, 1), out)  # noqa: E731
         cases[name] = (call, function and (lambda f=function: f(x)))
     cases["softmax rows of 10"] = (lambda: kernels.softmax(rows, y[: rows.size].reshape(rows.shape)), None)
+    out, labels = y[: rows.size].reshape(rows.shape), np.arange(len(rows)) % 10
+    for name in _core.losses():
+        cases[f"loss {name}, rows of 10"] = (
+            lambda name=name: kernels.loss(name, rows, labels=labels, dy=out),
+            None,
+        )
     for name in kernels.optimizer_names:
         cases[f"step {name}"] = (
             lambda name=name: kernels.step(name, w, g, m, v, lr=1e-9, momentum=0.5),

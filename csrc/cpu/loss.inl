@@ -5,6 +5,10 @@
 // Layout     rows in at most 64 blocks, fixed by `rows` alone, each with its partial sum in float64. A row of labels is
 //            turned into one-hot targets in an L1 buffer of kChunk elements.
 // Arithmetic one exponential an element (cross-entropies), else bound by memory. Threads from 16384 elements on.
+// Measured   ns an element, float32, rows of 10 with labels, AVX-512 on an AMD EPYC (Zen 4), one thread,
+//            `python bench/elementwise.py --slots`: squared error 4.2, binary cross-entropy 6.7, softmax cross-entropy
+//            3.0 (5.3 through memory, as rows of more than a register and targets go; softmax alone is 0.65, its rows
+//            go N at a time). Of a step of 784-800-10 with 100 rows the loss is 0.2 %.
 // Refs       formulas/losses.h.
 
 constexpr int64_t kLossBlocks = 64;
@@ -115,6 +119,28 @@ template <class V> double softmax_loss_row(const LossArgs& args, int64_t i, doub
   return value;
 }
 
+// The same for a row of at most one register against a label: nothing is stored and read again. The same bits.
+template <class V> double softmax_loss_short_row(const LossArgs& args, int64_t i, double weight, bool& wrong) {
+  using T = typename V::scalar;
+  const int n = static_cast<int>(args.cols);
+  const int64_t label = args.labels[i];
+  const T* y = static_cast<const T*>(args.y) + i * n;
+  const V in = V::load_n(y, n, lanes<V>(-__builtin_inf()));
+  const T top = max_lanes(in);
+  const V e = exp(in - V::set(top));
+  const double sum = static_cast<double>(sum_lanes(e));
+  if (sum != sum) return softmax_loss_row<V>(args, i, weight, wrong);
+  wrong = y[label] != top;
+  for (int64_t j = 0; j < label && !wrong; ++j) wrong = y[j] == top;
+  const double value = static_cast<double>(top) - static_cast<double>(y[label]) + log_of(sum);
+  if (args.dy == nullptr) return value;
+  T* dy = static_cast<T*>(args.dy) + i * n;
+  const double factor = args.scale * weight;
+  (e * lanes<V>(factor / sum)).store_n(dy, n);
+  dy[label] -= static_cast<T>(factor);
+  return value;
+}
+
 template <class V, class Row> void loss_rows(const LossArgs& args, const Row& row) {
   using T = typename V::scalar;
   const int64_t block = most(1, blocks_of(args.rows, kLossBlocks));
@@ -149,6 +175,7 @@ void loss(const LossArgs& args) noexcept {
       case Loss::binary_cross_entropy:
         return loss_rows<V>(args, elementwise_loss_row<V, BinaryCrossEntropy>);
       case Loss::softmax_cross_entropy:
+        if (args.labels != nullptr && args.cols <= V::N) return loss_rows<V>(args, softmax_loss_short_row<V>);
         return loss_rows<V>(args, softmax_loss_row<V>);
     }
   });
