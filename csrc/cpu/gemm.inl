@@ -26,26 +26,32 @@
 //            AVX2 tile 6 x 16: 2 loads, 6 broadcasts, 12 FMA in 12 + 2 + 1. Both are bound by FMA: the block of A
 //            (295 KB) stays in L2, a panel of B passes once per block of A. Batches below 50 rows are bound by reading
 //            B: 2 M FLOP for each element, so batch 1 runs at the speed of L3.
-// Measured   AMD EPYC (Zen 4, AVX-512 in two halves), one thread, float32, GFLOP/s, NumPy 2.4.6 (OpenBLAS) in brackets:
-//            `python bench/gemm.py --isa avx512,avx2`, other jobs on the machine.
+// Measured   AMD EPYC (Zen 4, AVX-512 in two halves), float32, GFLOP/s of peaks of 117 (one thread) and 232 (two); in
+//            brackets times the best of NumPy 2.4.6 (OpenBLAS), PyTorch 2.13 (MKL) and JAX 0.10:
+//            `python bench/gemm.py --threads 1,2`, every shape in bench/results/REPORT.md.
 //
-//              M x N x K               AVX-512   AVX2   NumPy    ratio (AVX-512)
-//              1024^3                    92.0     85.3   (90.9)   1.03
-//              1024^3, B transposed      96.8     93.0   (86.6)   1.10
-//              1000 x 2000 x 2500       101.9     94.1  (101.3)   1.00
-//              100 x 2500 x 784          87.2     81.3   (83.0)   1.04
-//              10 x 2500 x 784           73.1     54.4   (30.5)   2.07
-//              1 x 2500 x 784            33.6     29.6   (31.7)   0.98
-//              10 x 784 x 2500, dx       74.4     59.9   (27.1)   2.74
-//              784 x 1000 x 100, dW      80.6     75.4   (77.4)   1.05
-//              784 x 1000 x 10, dW       55.3     49.6   (62.1)   0.86
+//              M x N x K                one thread     two threads
+//              1024^3                   106 (1.00)     209 (1.04)
+//              1000 x 2000 x 2500       109 (1.02)     200 (0.98)
+//              1000 x 784 x 1000, dx    106 (0.99)     209 (1.04)
+//              784 x 1000 x 1000, dW    105 (1.01)     208 (1.07)
+//              100 x 2500 x 841         100 (1.10)     204 (1.28)
+//              100 x 841 x 2500, dx      93 (1.00)     168 (1.02)
+//              841 x 2500 x 100, dW     101 (1.04)     181 (1.06)
+//              10 x 1000 x 784          108 (1.24)     213 (1.35)
+//              10 x 784 x 1000, dx       90 (1.37)     174 (1.85)
+//              784 x 1000 x 10, dW       84 (1.15)     157 (1.48)
+//              1 x 1000 x 784            35 (0.91)      71 (1.16)
+//              1 x 784 x 1000, dx        39 (0.99)      71 (0.97)
+//
+//            AVX2 on one thread, times AVX-512's speed: 1024^3 0.93, 100 rows 0.93, 10 rows 0.74, one row 0.88.
 //
 //            Dead ends, ratio to NumPy at 1024^3: tiles 8 x 48 and 14 x 32 instead of 6 x 64: 1.04 and 1.02, not 1.08;
 //            KC 256 or 512: within 1 %. Prefetching C one to four tiles ahead for 784 x 1000 x 10: 0.91 -> 0.87.
 //            Tiles of 12 x 32 with KC 256, KC 192, both with a panel of B that fits L1: 0.98, 0.92 of 6 x 64's speed;
-//            KC 480: 1.01. Two threads, 1000 rows: 18 tasks instead of 6: 0.87 to 1.14 over 7 shapes, no gain. Packing
-//            B for 8 and 32 rows: 82 -> 47, 95 -> 81 GFLOP/s. AVX2 direct at 32 x 1024 x 1024: rows of B a multiple of
-//            4096 bytes apart share a set of the caches, 0.7 of NumPy; packing does no better there (0.8).
+//            KC 480: 1.01. Packing B for 8 and 32 rows: 82 -> 47, 95 -> 81 GFLOP/s. AVX2 direct at 32 x 1024 x 1024:
+//            rows of B a multiple of 4096 bytes apart share a set of the caches, 0.7 of NumPy; packing does no better
+//            there (0.8).
 // Refs       Goto, van de Geijn, "Anatomy of High-Performance Matrix Multiplication", 2008; Van Zee, van de Geijn,
 //            "BLIS", 2015.
 
@@ -64,6 +70,7 @@ template <class V, class Blocks> struct Gemm {
   // page, and cannot afford that as often.
   static constexpr int64_t kDirectRows = NR * sizeof(T) >= 256 ? 128 : 48, kDirectK = 16, kDotRows = 16,
                            kDotColumns = 16, kDotManyRows = 64, kNarrow = 16;
+  static constexpr double kCopiedFlops = 2.5e6;  // from which threads pay if an operand is copied first
   static constexpr double kDirectFlops = 2.0 * 96 * 96 * 96;
   static constexpr int64_t kRowParts = 8;  // of a single row's sum over k
 
@@ -403,7 +410,9 @@ template <class V, class Blocks> struct Gemm {
     const T* b = contiguous_rows(Workspace::panel_b, job.B, job.b_col, job.b_row, job.N, job.K, b_row);
     const int64_t units = blocks_of(job.M, kRowBlock), strips = blocks_of(job.N, kUnit);
     int64_t row_tasks = 1, col_tasks = 1;
-    if (threads > 1) {
+    // What has just been copied is in one core's cache: 100 x 10 x 500 took 30 us on two threads, 13 on one.
+    const bool copied = a != job.A || b != job.B;
+    if (threads > 1 && !(copied && flops_of(job) < kCopiedFlops)) {
       if (units >= strips) row_tasks = least(units, 4 * threads);
       else col_tasks = least(strips, 4 * threads);
     }
@@ -422,6 +431,10 @@ template <class V, class Blocks> struct Gemm {
         j += width;
       }
     });
+  }
+
+  static double flops_of(const Job& job) {
+    return 2.0 * static_cast<double>(job.M) * static_cast<double>(job.N) * static_cast<double>(job.K);
   }
 
   // ---- choice ----
@@ -450,7 +463,7 @@ template <class V, class Blocks> struct Gemm {
     if (db) job.sums = units == 1 ? db : static_cast<T*>(workspace(Workspace::sums, units * job.N * sizeof(T)));
 
     if (job.M > 0 && job.N > 0) {
-      const double flops = 2.0 * static_cast<double>(job.M) * static_cast<double>(job.N) * static_cast<double>(job.K);
+      const double flops = flops_of(job);
       const int threads = flops < 2 * kTaskFlops ? 1 : num_threads();
       if (job.K == 0) direct(job, 1);
       else if (job.K == 1 && job.b_col == 1 && job.N >= NR) outer(job, threads);
