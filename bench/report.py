@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import os
 import pathlib
 import re
 import subprocess
@@ -35,19 +36,19 @@ BENCHES = {
     "fit": [],
 }
 
-# Rows of README's tables, by the start of their name.
+# Rows of README's tables, by the first words of their name.
 KEYS = {
     "gemm": (
         "64x64x64", "256x256x256", "1024x1024x1024", "4096x4096x4096", "1x2500x841 NN", "100x2500x841 NN",
         "100x841x2500 NT", "841x2500x100 TN",
     ),
-    "step": ("784-800-10 b100", "784-1000-500-10 b10 ", "784-1000-500-10 b1000", "841-2500-2000-1500-1000-500-10 b100"),
-    "online": ("",),
-    "tiny": ("",),
+    "step": ("784-800-10 b100", "784-1000-500-10 b10", "784-1000-500-10 b1000", "841-2500-2000-1500-1000-500-10 b100"),
+    "online": (),
+    "tiny": (),
     "elementwise": (
         "exp n=1e+04", "exp n=1e+06", "tanh n=1e+06", "add n=1e+06", "sum n=1e+06", "softmax rows of 10 n=1e+06",
     ),
-    "overhead": ("m.add", "a + b", "m.exp", "a.sum", "a[1:3]", "p @ q"),
+    "overhead": ("m.add(a, b)", "a + b", "m.exp(a)", "a.sum()", "a[1:3]", "a[0]", "p @ q"),
     "fit": ("epoch",),
 }  # fmt: skip
 TRANSCENDENTAL = ("exp", "tanh", "sigmoid", "softmax rows of 10", "softmax rows of 1000")
@@ -96,7 +97,10 @@ def run(options: argparse.Namespace) -> None:
     for name in options.only:
         command = [sys.executable, str(FOLDER / f"{name}.py"), *BENCHES[name]]
         command += ["--threads", ",".join(map(str, options.threads)), "--peers", ",".join(options.peers)]
-        command += ["--json", str(options.results / f"{name}.json")]
+        command += [
+            "--json",
+            os.path.relpath(options.results / f"{name}.json"),
+        ]  # it is printed with the figures
         command += ["--quick"] * options.quick
         if name == "fit" and options.data_dir:
             command += ["--data-dir", str(options.data_dir)]
@@ -172,6 +176,11 @@ def show(seconds: float) -> str:
     return " ".join(harness.show_seconds(seconds).split())
 
 
+def is_key(name: str, keys: tuple[str, ...]) -> bool:
+    """Whether a row's name begins with these words; no keys: every row."""
+    return not keys or any(name == key or name.startswith((f"{key} ", f"{key},")) for key in keys)
+
+
 def key_table(name: str, bench: dict[str, Any]) -> str:
     """README's: a line per key row, time and ratio to the best peer at each number of threads."""
     counts = sorted({row["threads"] for row in bench["rows"]})
@@ -180,7 +189,7 @@ def key_table(name: str, bench: dict[str, Any]) -> str:
         heads += [f"{threads} thread{'s' * (threads > 1)}", "x best peer"]
     found: dict[str, dict[int, Row]] = {}
     for row in bench["rows"]:
-        if row["name"].startswith(KEYS[name]):
+        if is_key(row["name"], KEYS[name]):
             found.setdefault(row["name"], {})[row["threads"]] = row
     lines = []
     for label, by_threads in found.items():
