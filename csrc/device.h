@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -9,12 +10,38 @@
 
 namespace deltarule {
 
+// Work of a device that queues it, kept to be run again: a CUDA graph.
+struct Recording;
+
 struct Device {
-  const char* name;                  // what device= takes: "cpu"
-  bool host_accessible;              // its memory may be read and written by the CPU
-  const Kernels* kernels;            // the filling in use
-  void* (*allocate)(int64_t bytes);  // 64-byte aligned; throws DeviceError
+  std::string name;      // what device= takes: "cpu", "cuda:0"
+  int index;             // among those of its kind
+  bool host_accessible;  // its memory may be read and written by the CPU, and slots have done their work on return
+  const Kernels* table;  // the filling in use; slots work on the device last selected by the calling thread
+  void* (*allocate)(Device&, int64_t bytes);  // 64-byte aligned; throws DeviceError
   void (*release)(void* memory) noexcept;
+
+  // Null where the memory is the host's. Those that give something back wait for all that was queued, and throw
+  // DeviceError for whatever went wrong in it.
+  void (*select)(Device&) = nullptr;
+  void (*upload)(Device&, void* to, const void* from, int64_t bytes) = nullptr;    // `from` is free on return
+  void (*download)(Device&, void* to, const void* from, int64_t bytes) = nullptr;  // `to` is there on return
+  void (*transfer)(Device&, void* to, Device& source, const void* from,
+                   int64_t bytes) = nullptr;  // to this from source
+  void (*zero)(Device&, void* memory, int64_t bytes) = nullptr;
+  void (*synchronize)(Device&) = nullptr;
+  // What is called between begin and end is not done but kept; run does it all. A recording holds the addresses it was
+  // made with; `generation` changes when the device's own scratch memory has moved, and it is void.
+  void (*record)(Device&) = nullptr;
+  std::shared_ptr<Recording> (*recorded)(Device&) = nullptr;
+  void (*run)(Device&, const Recording&) = nullptr;
+  int64_t (*generation)(const Device&) = nullptr;
+
+  // The slots, for this device's memory.
+  const Kernels& kernels() {
+    if (select != nullptr) select(*this);
+    return *table;
+  }
 };
 
 // One instruction set the library was built with.
@@ -27,7 +54,8 @@ const std::vector<Isa>& isas();         // best first
 void set_isa(const std::string& name);  // throws ValueError naming the choices
 const Kernels& current_kernels();       // the CPU's table in use
 
-const std::vector<Device*>& devices();         // best last: devices()[0] is the CPU
+const std::vector<Device*>& devices();         // the CPU first
 Device& find_device(const std::string& name);  // throws DeviceError naming what is there, and why CUDA is not
+std::string cuda_missing();                    // why there is no CUDA device, or "" if there is one
 
 }  // namespace deltarule

@@ -6,6 +6,9 @@
 #include "base/parallel.h"
 #include "cpu/features.h"
 #include "cpu/tables.h"
+#if defined(DELTARULE_CUDA)
+#include "cuda/device.h"
+#endif
 #include "device.h"
 
 namespace deltarule {
@@ -54,14 +57,14 @@ const Kernels* initial_isa() {
   return &cpu::scalar_table;
 }
 
-void* allocate(int64_t bytes) {
+void* allocate(Device&, int64_t bytes) {
   void* memory = take_block(bytes);
   check<DeviceError>(memory != nullptr, "cpu: out of memory, asked for ", bytes, " bytes");
   return memory;
 }
 
 Device& cpu_device() {
-  static Device device{"cpu", true, initial_isa(), allocate, give_block};
+  static Device device{"cpu", 0, true, initial_isa(), allocate, give_block};
   return device;
 }
 
@@ -94,24 +97,41 @@ const std::vector<Isa>& isas() {
   return list;
 }
 
-void set_isa(const std::string& name) { cpu_device().kernels = find_isa(name, "set_isa: name"); }
+void set_isa(const std::string& name) { cpu_device().table = find_isa(name, "set_isa: name"); }
 
-const Kernels& current_kernels() { return *cpu_device().kernels; }
+const Kernels& current_kernels() { return *cpu_device().table; }
 
 const std::vector<Device*>& devices() {
-  static const std::vector<Device*> list = {&cpu_device()};
+  static const std::vector<Device*> list = [] {
+    std::vector<Device*> all = {&cpu_device()};
+#if defined(DELTARULE_CUDA)
+    all.insert(all.end(), cuda::devices().begin(), cuda::devices().end());
+#endif
+    return all;
+  }();
   return list;
 }
 
+std::string cuda_missing() {
+#if defined(DELTARULE_CUDA)
+  return cuda::missing();
+#else
+  return "deltarule was built without CUDA; install the CUDA toolkit and build it from source with "
+         "pip install . -C cmake.define.DELTARULE_CUDA=ON";
+#endif
+}
+
 Device& find_device(const std::string& name) {
+  const std::string whole = name == "cuda" ? "cuda:0" : name;
   std::string names;
   for (Device* device : devices()) {
-    if (name == device->name) return *device;
-    names += std::string(names.empty() ? "" : ", ") + device->name;
+    if (whole == device->name) return *device;
+    names += (names.empty() ? "" : ", ") + device->name;
   }
   const bool cuda = name.rfind("cuda", 0) == 0;
-  throw DeviceError(message("device is '", name, "'; this machine and build have: ", names,
-                            cuda ? "; deltarule was built without CUDA" : ""));
+  const std::string reason = cuda ? cuda_missing() : "";
+  throw DeviceError(
+      message("device is '", name, "'; this machine and build have: ", names, reason.empty() ? "" : "; ", reason));
 }
 
 }  // namespace deltarule

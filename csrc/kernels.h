@@ -12,7 +12,8 @@
 //     partial overlap is not allowed. gemm's C overlaps no other operand: it holds partial sums.
 //   - beta = 0 means C is not read (NaN in it does not spread).
 //   - Same arguments, same table: the same bits, for every number of threads.
-//   - Work is complete (CPU) or enqueued on the device's stream (CUDA) on return.
+//   - Work is complete (CPU) or enqueued on the device's stream (CUDA) on return. What a slot gives back as a number
+//     (LossArgs::value, FindArgs::at) is in device memory too.
 #pragma once
 
 #include <cstdint>
@@ -30,6 +31,19 @@ namespace deltarule {
 enum class Precision : uint8_t { highest, high, medium };
 
 enum class Epilogue : uint8_t { none, bias_act, backprop, sgd };
+
+// What changes from step to step of a training, in the memory of a device that queues its work: such a step is recorded
+// once and then run again and again, with other rows, rates and random numbers. Where an argument's `state` is not null
+// the slot takes the named fields from there and not from its own; tables that work at once never see one.
+struct StepState {
+  int64_t start;      // gather_rows: the rows index[start + r], or start + r
+  int64_t slot;       // loss: number of the step in its call
+  int64_t step;       // dropout: number of updates made so far
+  int64_t updates;    // step: Adam's t of this update
+  int64_t stopped;    // not 0: a loss was not finite, and nothing is updated any more
+  double lr;          // gemm's sgd, online, step
+  double grad_scale;  // step
+};
 
 // P[M,N] = alpha op(A)[M,K] op(B)[K,N], op(X) = X or its transpose. What becomes of P:
 //   none      C = P + beta C
@@ -62,6 +76,7 @@ struct GemmArgs {
   double lr = 0.0, momentum = 0.0, weight_decay = 0.0;
   void* velocity = nullptr;  // sgd: V [M,N] with leading dimension ldc, or null
   bool nesterov = false;
+  const StepState* state = nullptr;  // sgd: lr, stopped
 };
 
 // The way back through one dense layer for a minibatch of one row, and the update of its weights, in one pass over W:
@@ -79,9 +94,10 @@ struct OnlineArgs {
   void* dx;               // out [I] or null
   Activation activation;  // of the layer below
   double slope;
-  const void* z;  // [I], or null if f' needs y alone
-  const void* y;  // [I] or null
-  void* db;       // out [I] or null
+  const void* z;                     // [I], or null if f' needs y alone
+  const void* y;                     // [I] or null
+  void* db;                          // out [I] or null
+  const StepState* state = nullptr;  // lr, stopped
 };
 
 // y = op(x), element by element over a strided grid (rank <= 8, innermost axis last).
@@ -164,7 +180,9 @@ struct SoftmaxArgs {
 };
 
 // Loss of a minibatch, its gradient, and the number of wrongly classified rows, in one pass.
-//   value  = scale * sum_i w[i] l(y[i,:], t[i])     l as in formulas/losses.h
+//   value  = scale * sum_i w[i] l(y[i,:], t[i])     l as in formulas/losses.h; with `mean` divided by sum_i w[i]
+//                                                   (0 if that is 0)
+//   weight = sum_i w[i], in float64, row after row
 //   dy     = its gradient with respect to y
 //   errors : labels: rows whose argmax (first of equals) differs from the label; with one column, whose (y > threshold)
 //            differs. Targets with binary_cross_entropy: rows with any (y > 0) != (t > 0.5); with squared_error: 0;
@@ -181,9 +199,14 @@ struct LossArgs {
   const void* targets;    // [rows,cols] of dtype, or null
   const void* weights;    // [rows] of dtype, or null for 1
   double scale;
+  bool mean;
   void* dy;         // out [rows,cols], or null
   double* value;    // out
+  double* weight;   // out
   int64_t* errors;  // out
+  // With it value and weight go to value[slot] and weight[slot], errors are added to what is there, and a value that is
+  // not finite sets `stopped`; once that is set nothing is written any more.
+  StepState* state = nullptr;
 };
 
 // One update of n parameters from their gradient; formulas in formulas/optimizers.h. The gradient is read as
@@ -197,21 +220,35 @@ struct StepArgs {
   void* m;
   void* v;
   double lr, momentum, beta1, beta2, eps, weight_decay, grad_scale;
-  int64_t step;  // 1 for the first update (Adam's bias correction)
+  int64_t step;                      // 1 for the first update (Adam's bias correction)
+  const StepState* state = nullptr;  // lr, updates, grad_scale, stopped
 };
 
 // y[r,:] = (x[index[r],:] - shift[:]) * scale[:], converted to `to`; index null means rows 0..rows-1.
 // Subtract, then multiply (never fused), so that every table gives the same bits.
 struct GatherArgs {
-  DType from;  // uint8, float32 or float64
-  DType to;    // float32 or float64
+  DType from;  // uint8, float32 or float64; or int64
+  DType to;    // float32 or float64; int64 from int64, without shift
   int64_t rows, cols;
   const void* x;
   int64_t ldx;
   const int64_t* index;
-  const void* shift;  // [cols] of `to`, or null (then scale is null too)
-  const void* scale;  // [cols] of `to`
-  void* y;            // [rows,cols] contiguous
+  const void* shift;                 // [cols] of `to`, or null (then scale is null too)
+  const void* scale;                 // [cols] of `to`
+  void* y;                           // [rows,cols] contiguous
+  const StepState* state = nullptr;  // start
+};
+
+// The first element of x[rows,cols], rows ldx apart, that is no finite number at least `least` (floating dtypes) or not
+// in [least, below) (int64): *at = its row * cols + its column, or -1.
+struct FindArgs {
+  DType dtype;  // float32, float64 or int64
+  int64_t rows, cols;
+  const void* x;
+  int64_t ldx;
+  double least;  // -inf: any
+  int64_t below;
+  int64_t* at;  // out
 };
 
 // n random numbers; the same bits on every table and device.
@@ -236,6 +273,55 @@ struct DropoutArgs {
   uint64_t seed, stream;
   const void* x;
   void* y;
+  // step: the stream is that of `stream` plus it
+  const StepState* state = nullptr;
+};
+
+// One step's end: StepState for the next, rates[slot] its learning rate. Nothing changes once it is stopped.
+struct AdvanceArgs {
+  StepState* state;
+  int64_t rows;         // of the step that is over
+  const double* rates;  // [steps]
+  int64_t steps;        // of the call
+};
+
+// grad_scale = min(1, clip_norm / sqrt(sum of squares[n])), for all gradients together; 1 where that sum is 0.
+struct ClipArgs {
+  DType dtype;
+  int64_t n;
+  const void* squares;  // [n] of dtype
+  double clip_norm;
+  StepState* state;
+};
+
+// One dense layer of TrainRowsArgs.
+struct TrainRowsLayer {
+  int64_t inputs, outputs;
+  void* w;     // [inputs,outputs]
+  void* bias;  // [outputs] or null
+  Activation activation;
+  double slope;
+};
+
+// Plain gradient descent on single rows, one after the other, through a whole network: the same steps as gather_rows,
+// gemm, loss, online and step would make, in the order of the rows, in one call. lr changes by `rates`; value, errors
+// and state as of LossArgs with a state, for each row.
+struct TrainRowsArgs {
+  static constexpr int kMaxLayers = 16;
+  DType dtype;
+  Precision precision;
+  int layers;
+  TrainRowsLayer layer[kMaxLayers];
+  Loss loss;
+  int64_t steps;          // rows of the call
+  GatherArgs x;           // rows is 1
+  const int64_t* labels;  // of all samples, gathered by x.index; or null
+  const void* targets;    // [samples,outputs] of dtype or null
+  const double* rates;    // [steps]
+  double weight_decay;
+  double* value;    // [steps]
+  int64_t* errors;  // added to
+  StepState* state;
 };
 
 struct Kernels {
@@ -253,11 +339,18 @@ struct Kernels {
   void (*loss)(const LossArgs&) noexcept;
   void (*step)(const StepArgs&) noexcept;
   void (*gather_rows)(const GatherArgs&) noexcept;
+  void (*find)(const FindArgs&) noexcept;
   void (*fill_random)(const RandomArgs&) noexcept;
   void (*dropout)(const DropoutArgs&) noexcept;
   // For benches: rounds of multiply-adds in registers, on the calling thread; how many FLOP that was.
   int64_t (*peak)(int64_t rounds) noexcept;
-  const char* products[3] = {"float32", "float32", "float32"};  // what gemm forms for each Precision, in words
+  // Of devices that queue their work; null elsewhere.
+  void (*advance)(const AdvanceArgs&) noexcept = nullptr;
+  void (*clip)(const ClipArgs&) noexcept = nullptr;
+  // Training row after row in one call, where there is a kernel for it; null elsewhere.
+  void (*train_rows)(const TrainRowsArgs&) noexcept = nullptr;
+  bool (*trains_rows)(const TrainRowsArgs&) noexcept = nullptr;  // whether that kernel takes this network
+  const char* products[3] = {"float32", "float32", "float32"};   // what gemm forms for each Precision, in words
 };
 
 }  // namespace deltarule

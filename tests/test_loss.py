@@ -32,7 +32,7 @@ def problem(name, rows, cols, dtype, kind, weighted):
 def check(name, y, labels, targets, weights, scale, start=0):
     dtype = y.dtype
     dy = cases.Guarded(y.shape, dtype, start)
-    got, errors = kernels.loss(name, cases.moved(y, start), labels, targets, weights, scale, dy.array)
+    got, errors, _ = kernels.loss(name, cases.moved(y, start), labels, targets, weights, scale, dy.array)
     value, gradient, wrong = reference.loss(name, y, labels, targets, weights, scale)
     w = np.ones(len(y)) if weights is None else np.asarray(weights, np.float64)
     t = reference.wide(targets) if targets is not None else reference.one_hot(labels, y.shape[1])
@@ -92,7 +92,7 @@ def test_nan_and_inf_reach_the_value(isa, name, cols):
     for bad, at in itertools.product((np.nan, np.inf), range(cols)):
         y = np.zeros((2, cols), np.float32)
         y[1, at] = bad
-        value, _ = kernels.loss(name, y, np.array([0, (at + 1) % cols]), None, None, 1.0, np.empty_like(y))
+        value, *_ = kernels.loss(name, y, np.array([0, (at + 1) % cols]), None, None, 1.0, np.empty_like(y))
         assert not np.isfinite(value)
 
 

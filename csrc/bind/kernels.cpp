@@ -6,7 +6,7 @@
 
 #include <optional>
 
-#include "device.h"
+#include "bind/stage.h"
 #include "engine/names.h"
 
 namespace py = pybind11;
@@ -46,12 +46,14 @@ void check_vector(const char* name, const Maybe& x, const py::array& c, int64_t 
                     " is not a contiguous (", n, ",)");
 }
 
-void* out(Maybe& x) { return x ? x->mutable_data() : nullptr; }
+void* out(Stage& stage, Maybe& x) { return x ? stage.out(*x) : nullptr; }
+const void* in(Stage& stage, const Maybe& x) { return x ? stage.in(*x) : nullptr; }
 
 void gemm(const py::array& a, const py::array& b, py::array c, bool trans_a, bool trans_b, double alpha, double beta,
           const std::string& epilogue, const std::string& activation, double slope, Maybe bias, Maybe z, Maybe y,
           Maybe db, double lr, double momentum, double weight_decay, Maybe velocity, bool nesterov,
           const std::string& precision) {
+  Stage stage;
   GemmArgs args;
   args.dtype = dtype_of("gemm: c", c);
   args.precision = find_name<Precision>("gemm: precision", precision, kPrecisions);
@@ -65,51 +67,50 @@ void gemm(const py::array& a, const py::array& b, py::array c, bool trans_a, boo
   args.K = a.shape(trans_a ? 0 : 1);
   args.alpha = alpha;
   args.beta = beta;
-  args.A = a.data();
+  args.A = stage.in(a);
   args.lda = ld_of("a", a, c, trans_a ? args.K : args.M, trans_a ? args.M : args.K);
-  args.B = b.data();
+  args.B = stage.in(b);
   args.ldb = ld_of("b", b, c, trans_b ? args.N : args.K, trans_b ? args.K : args.N);
   args.ldc = ld_of("c", c, c, args.M, args.N);
-  args.C = c.mutable_data();
+  args.C = stage.out(c);
   args.slope = slope;
   check_vector("bias", bias, c, args.N);
-  args.bias = bias ? bias->data() : nullptr;
+  args.bias = in(stage, bias);
   if (z) args.ldz = ld_of("z", *z, c, args.M, args.N);
-  args.z = out(z);
+  args.z = out(stage, z);
   if (y) args.ldy = ld_of("y", *y, c, args.M, args.N);
-  args.y = y ? y->data() : nullptr;
+  args.y = in(stage, y);
   if (args.epilogue == Epilogue::backprop) {
     check<ValueError>(y.has_value(), "gemm: backprop needs y");
     check<ValueError>(z.has_value() || !needs_input(args.activation), "gemm: backprop of ", activation, " needs z");
   }
   check_vector("db", db, c, args.N);
-  args.db = out(db);
+  args.db = out(stage, db);
   args.lr = lr;
   args.momentum = momentum;
   args.weight_decay = weight_decay;
   if (velocity)
     check<ValueError>(ld_of("velocity", *velocity, c, args.M, args.N) == args.ldc || args.M <= 1,
                       "gemm: velocity and c have different row strides");
-  args.velocity = out(velocity);
+  args.velocity = out(stage, velocity);
   args.nesterov = nesterov;
-  const py::gil_scoped_release release;
-  current_kernels().gemm(args);
+  stage.call(&Kernels::gemm, args);
 }
 
 // A contiguous array of x's dtype, as `name` must be.
 template <int Rank>
-const void* operand(const char* name, const py::array& given, const py::array& x, int64_t rows, int64_t cols) {
+void check_operand(const char* name, const py::array& given, const py::array& x, int64_t rows, int64_t cols) {
   const bool shape = Rank == 1 ? given.ndim() == 1 && given.shape(0) == cols
                                : given.ndim() == 2 && given.shape(0) == rows && given.shape(1) == cols;
   check<TypeError>(given.dtype().is(x.dtype()), "online: ", name, " has another dtype than x");
   check<ValueError>(shape && (given.flags() & py::array::c_style) != 0, "online: ", name,
                     " is not a contiguous array of ", rows * cols);
-  return given.data();
 }
 
 void online(const py::array& x, const py::array& dz, py::array w, double lr, double momentum, double weight_decay,
             Maybe velocity, bool nesterov, Maybe dx, const std::string& activation, double slope, Maybe z, Maybe y,
             Maybe db) {
+  Stage stage;
   OnlineArgs args{};
   args.dtype = dtype_of("online: x", x);
   check<ValueError>(x.ndim() == 1 && dz.ndim() == 1, "online: x and dz need one dimension");
@@ -117,22 +118,23 @@ void online(const py::array& x, const py::array& dz, py::array w, double lr, dou
   args.outputs = dz.shape(0);
   const auto vector = [&](const char* name, Maybe& given) -> void* {
     if (!given) return nullptr;
-    operand<1>(name, *given, x, 1, args.inputs);
-    return given->mutable_data();
+    check_operand<1>(name, *given, x, 1, args.inputs);
+    return stage.out(*given);
   };
-  args.x = operand<1>("x", x, x, 1, args.inputs);
-  args.dz = operand<1>("dz", dz, x, 1, args.outputs);
-  operand<2>("w", w, x, args.inputs, args.outputs);
-  args.w = w.mutable_data();
-  if (velocity) operand<2>("velocity", *velocity, x, args.inputs, args.outputs);
-  args.velocity = out(velocity);
+  check_operand<1>("x", x, x, 1, args.inputs);
+  args.x = stage.in(x);
+  check_operand<1>("dz", dz, x, 1, args.outputs);
+  args.dz = stage.in(dz);
+  check_operand<2>("w", w, x, args.inputs, args.outputs);
+  args.w = stage.out(w);
+  if (velocity) check_operand<2>("velocity", *velocity, x, args.inputs, args.outputs);
+  args.velocity = out(stage, velocity);
   args.lr = lr, args.momentum = momentum, args.weight_decay = weight_decay, args.nesterov = nesterov;
   args.activation = find_name<Activation>("online: activation", activation, kActivations);
   args.slope = slope;
   args.dx = vector("dx", dx), args.z = vector("z", z), args.y = vector("y", y), args.db = vector("db", db);
   check<ValueError>(!y || z || !needs_input(args.activation), "online: ", activation, " needs z");
-  const py::gil_scoped_release release;
-  current_kernels().online(args);
+  stage.call(&Kernels::online, args);
 }
 
 }  // namespace
@@ -150,8 +152,10 @@ void bind_kernels(py::module_& m) {
   kernels.def("online", online, "x"_a, "dz"_a, "w"_a, py::kw_only(), "lr"_a, "momentum"_a = 0.0, "weight_decay"_a = 0.0,
               "velocity"_a = none, "nesterov"_a = false, "dx"_a = none, "activation"_a = "linear", "slope"_a = 0.0,
               "z"_a = none, "y"_a = none, "db"_a = none);
+  kernels.def("set_device", &Stage::choose, "name"_a);
+  kernels.def("device", [] { return Stage::device().name; });
   kernels.def(
-      "peak", [](int64_t rounds) { return current_kernels().peak(rounds); }, "rounds"_a,
+      "peak", [](int64_t rounds) { return Stage::device().kernels().peak(rounds); }, "rounds"_a,
       py::call_guard<py::gil_scoped_release>());
   bind_elementwise_kernels(kernels);
 }

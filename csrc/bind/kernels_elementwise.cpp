@@ -4,9 +4,10 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <limits>
 #include <optional>
 
-#include "device.h"
+#include "bind/stage.h"
 #include "engine/names.h"
 
 namespace py = pybind11;
@@ -42,47 +43,55 @@ void check_grid(const py::array& array, const py::array& y, DType dtype) {
 }
 
 // Contiguous, of this dtype and size; null if absent.
-const void* run(const py::array& array, DType dtype, int64_t size) {
+void check_run(const py::array& array, DType dtype, int64_t size) {
   check<TypeError>(dtype_of(array) == dtype, "kernels: dtypes differ");
   check<ValueError>((array.flags() & py::array::c_style) != 0, "kernels: an array is not contiguous");
   check<ValueError>(array.size() == size, "kernels: an array has ", array.size(), " elements; wanted ", size);
-  return array.data();
 }
-const void* run(const Maybe& array, DType dtype, int64_t size) { return array ? run(*array, dtype, size) : nullptr; }
-void* out(py::array& array, DType dtype, int64_t size) {
-  run(array, dtype, size);
-  return array.mutable_data();
+const void* run(Stage& stage, const py::array& array, DType dtype, int64_t size) {
+  check_run(array, dtype, size);
+  return stage.in(array);
 }
-void* out(Maybe& array, DType dtype, int64_t size) { return array ? out(*array, dtype, size) : nullptr; }
+const void* run(Stage& stage, const Maybe& array, DType dtype, int64_t size) {
+  return array ? run(stage, *array, dtype, size) : nullptr;
+}
+void* out(Stage& stage, py::array& array, DType dtype, int64_t size) {
+  check_run(array, dtype, size);
+  return stage.out(array);
+}
+void* out(Stage& stage, Maybe& array, DType dtype, int64_t size) {
+  return array ? out(stage, *array, dtype, size) : nullptr;
+}
 
 void unary(const std::string& op, const py::array& x, py::array y) {
+  Stage stage;
   UnaryArgs args{find_name<Unary>("unary: op", op, kUnary),
                  dtype_of(x),
                  static_cast<int>(x.ndim()),
                  {},
-                 x.data(),
+                 stage.in(x),
                  {},
-                 y.mutable_data(),
+                 stage.out(y),
                  {}};
   check_grid(x, y, args.dtype);
   check_grid(y, x, args.dtype);
   for (int axis = 0; axis < args.rank; ++axis) args.shape[axis] = y.shape(axis);
   strides_of(x, args.stride_x);
   strides_of(y, args.stride_y);
-  const py::gil_scoped_release release;
-  current_kernels().unary(args);
+  stage.call(&Kernels::unary, args);
 }
 
 void binary(const std::string& op, const py::array& a, const py::array& b, py::array y) {
+  Stage stage;
   BinaryArgs args{find_name<Binary>("binary: op", op, kBinary),
                   dtype_of(y),
                   static_cast<int>(y.ndim()),
                   {},
-                  a.data(),
+                  stage.in(a),
                   {},
-                  b.data(),
+                  stage.in(b),
                   {},
-                  y.mutable_data(),
+                  stage.out(y),
                   {}};
   check_grid(a, y, args.dtype);
   check_grid(b, y, args.dtype);
@@ -90,50 +99,50 @@ void binary(const std::string& op, const py::array& a, const py::array& b, py::a
   strides_of(a, args.stride_a);
   strides_of(b, args.stride_b);
   strides_of(y, args.stride_y);
-  const py::gil_scoped_release release;
-  current_kernels().binary(args);
+  stage.call(&Kernels::binary, args);
 }
 
 void copy(const py::array& x, py::array y) {
-  CopyArgs args{dtype_of(x), dtype_of(y), static_cast<int>(y.ndim()), {}, x.data(), {}, y.mutable_data(), {}};
+  Stage stage;
+  CopyArgs args{dtype_of(x), dtype_of(y), static_cast<int>(y.ndim()), {}, stage.in(x), {}, stage.out(y), {}};
   check_grid(x, y, args.from);
   for (int axis = 0; axis < args.rank; ++axis) args.shape[axis] = y.shape(axis);
   strides_of(x, args.stride_x);
   strides_of(y, args.stride_y);
-  const py::gil_scoped_release release;
-  current_kernels().copy(args);
+  stage.call(&Kernels::copy, args);
 }
 
 void activate(const std::string& name, const py::array& x, py::array y, double slope) {
+  Stage stage;
   const DType dtype = dtype_of(x);
   const ActivateArgs args{find_name<Activation>("activate: name", name, kActivations),
                           dtype,
                           slope,
                           x.size(),
-                          run(x, dtype, x.size()),
-                          out(y, dtype, x.size())};
-  const py::gil_scoped_release release;
-  current_kernels().activate(args);
+                          run(stage, x, dtype, x.size()),
+                          out(stage, y, dtype, x.size())};
+  stage.call(&Kernels::activate, args);
 }
 
 void activate_grad(const std::string& name, const py::array& dy, const Maybe& x, const py::array& y, py::array dx,
                    double slope) {
+  Stage stage;
   const DType dtype = dtype_of(dy);
   const int64_t n = dy.size();
   const ActivateGradArgs args{find_name<Activation>("activate_grad: name", name, kActivations),
                               dtype,
                               slope,
                               n,
-                              run(dy, dtype, n),
-                              run(x, dtype, n),
-                              run(y, dtype, n),
-                              out(dx, dtype, n)};
+                              run(stage, dy, dtype, n),
+                              run(stage, x, dtype, n),
+                              run(stage, y, dtype, n),
+                              out(stage, dx, dtype, n)};
   check<ValueError>(x || !needs_input(args.activation), "activate_grad: ", name, " needs x");
-  const py::gil_scoped_release release;
-  current_kernels().activate_grad(args);
+  stage.call(&Kernels::activate_grad, args);
 }
 
 void reduce(const std::string& name, const py::array& x, py::array y) {
+  Stage stage;
   check<ValueError>(x.ndim() == 3, "reduce: x has rank ", x.ndim(), "; wanted [outer, n, inner]");
   const Reduction op = find_name<Reduction>("reduce: op", name, kReductions);
   const DType dtype = dtype_of(x);
@@ -143,60 +152,63 @@ void reduce(const std::string& name, const py::array& x, py::array y) {
                         x.shape(0),
                         x.shape(1),
                         x.shape(2),
-                        run(x, dtype, x.size()),
-                        out(y, index ? DType::int64 : dtype, x.shape(0) * x.shape(2))};
-  const py::gil_scoped_release release;
-  current_kernels().reduce(args);
+                        run(stage, x, dtype, x.size()),
+                        out(stage, y, index ? DType::int64 : dtype, x.shape(0) * x.shape(2))};
+  stage.call(&Kernels::reduce, args);
 }
 
 void softmax(const py::array& x, py::array y, bool log) {
+  Stage stage;
   check<ValueError>(x.ndim() == 2, "softmax: x has rank ", x.ndim(), "; wanted [rows, cols]");
   const DType dtype = dtype_of(x);
-  const SoftmaxArgs args{log, dtype, x.shape(0), x.shape(1), run(x, dtype, x.size()), out(y, dtype, x.size())};
-  const py::gil_scoped_release release;
-  current_kernels().softmax(args);
+  const SoftmaxArgs args{
+      log, dtype, x.shape(0), x.shape(1), run(stage, x, dtype, x.size()), out(stage, y, dtype, x.size())};
+  stage.call(&Kernels::softmax, args);
 }
 
 py::tuple loss(const std::string& name, const py::array& y, const Maybe& labels, const Maybe& targets,
-               const Maybe& weights, double scale, Maybe dy) {
+               const Maybe& weights, double scale, Maybe dy, bool mean) {
+  Stage stage;
   check<ValueError>(y.ndim() == 2, "loss: y has rank ", y.ndim(), "; wanted [rows, cols]");
   check<ValueError>(labels.has_value() != targets.has_value(), "loss: wanted labels or targets");
   const DType dtype = dtype_of(y);
   const int64_t rows = y.shape(0), cols = y.shape(1);
-  double value = 0.0;
+  double value = 0.0, weight = 0.0;
   int64_t errors = 0;
   const LossArgs args{find_name<Loss>("loss: name", name, kLosses),
                       dtype,
                       rows,
                       cols,
-                      run(y, dtype, rows * cols),
-                      static_cast<const int64_t*>(run(labels, DType::int64, rows)),
-                      run(targets, dtype, rows * cols),
-                      run(weights, dtype, rows),
+                      run(stage, y, dtype, rows * cols),
+                      static_cast<const int64_t*>(run(stage, labels, DType::int64, rows)),
+                      run(stage, targets, dtype, rows * cols),
+                      run(stage, weights, dtype, rows),
                       scale,
-                      out(dy, dtype, rows * cols),
-                      &value,
-                      &errors};
-  for (int64_t i = 0; labels && i < rows; ++i)
-    check<ValueError>(args.labels[i] >= 0 && args.labels[i] < (cols == 1 ? 2 : cols), "loss: a label is out of range");
-  {
-    const py::gil_scoped_release release;
-    current_kernels().loss(args);
+                      mean,
+                      out(stage, dy, dtype, rows * cols),
+                      stage.out(value),
+                      stage.out(weight),
+                      stage.out(errors)};
+  for (int64_t i = 0; labels && i < rows; ++i) {
+    const int64_t label = static_cast<const int64_t*>(labels->data())[i];
+    check<ValueError>(label >= 0 && label < (cols == 1 ? 2 : cols), "loss: a label is out of range");
   }
-  return py::make_tuple(value, errors);
+  stage.call(&Kernels::loss, args);
+  return py::make_tuple(value, errors, weight);
 }
 
 void step(const std::string& name, py::array w, const py::array& g, Maybe m, Maybe v, double lr, double momentum,
           double beta1, double beta2, double eps, double weight_decay, double grad_scale, int64_t t) {
+  Stage stage;
   const DType dtype = dtype_of(w);
   const int64_t n = w.size();
   const StepArgs args{find_name<Optimizer>("step: name", name, kOptimizers),
                       dtype,
                       n,
-                      out(w, dtype, n),
-                      run(g, dtype, n),
-                      out(m, dtype, n),
-                      out(v, dtype, n),
+                      out(stage, w, dtype, n),
+                      run(stage, g, dtype, n),
+                      out(stage, m, dtype, n),
+                      out(stage, v, dtype, n),
                       lr,
                       momentum,
                       beta1,
@@ -207,11 +219,11 @@ void step(const std::string& name, py::array w, const py::array& g, Maybe m, May
                       t};
   const int slots = kOptimizers[static_cast<int>(args.optimizer)].slots;
   check<ValueError>((slots < 1 || m) && (slots < 2 || v), "step: ", name, " has ", slots, " slots");
-  const py::gil_scoped_release release;
-  current_kernels().step(args);
+  stage.call(&Kernels::step, args);
 }
 
 void gather_rows(const py::array& x, const Maybe& index, const Maybe& shift, const Maybe& scale, py::array y) {
+  Stage stage;
   check<ValueError>(x.ndim() == 2 && y.ndim() == 2 && x.shape(1) == y.shape(1),
                     "gather_rows: wanted x[n,d], y[rows,d]");
   check<ValueError>(x.strides(1) == x.itemsize() || x.shape(1) <= 1, "gather_rows: x's rows are not contiguous");
@@ -221,39 +233,51 @@ void gather_rows(const py::array& x, const Maybe& index, const Maybe& shift, con
                         to,
                         rows,
                         cols,
-                        x.data(),
+                        stage.in(x),
                         x.strides(0) / x.itemsize(),
-                        static_cast<const int64_t*>(run(index, DType::int64, rows)),
-                        run(shift, to, cols),
-                        run(scale, to, cols),
-                        out(y, to, rows * cols)};
+                        static_cast<const int64_t*>(run(stage, index, DType::int64, rows)),
+                        run(stage, shift, to, cols),
+                        run(stage, scale, to, cols),
+                        out(stage, y, to, rows * cols)};
   check<ValueError>(shift.has_value() == scale.has_value(), "gather_rows: shift and scale come together");
   for (int64_t i = 0; i < rows; ++i) {
-    const int64_t row = index ? args.index[i] : i;
+    const int64_t row = index ? static_cast<const int64_t*>(index->data())[i] : i;
     check<ValueError>(row >= 0 && row < x.shape(0), "gather_rows: index ", row, " is out of range");
   }
-  const py::gil_scoped_release release;
-  current_kernels().gather_rows(args);
+  stage.call(&Kernels::gather_rows, args);
 }
 
 void fill_random(const std::string& kind, py::array y, uint64_t seed, uint64_t stream, double lo, double hi) {
+  Stage stage;
   const Random random = find_name<Random>("fill_random: kind", kind, kRandom);
   const DType dtype = random == Random::permutation ? DType::int64 : dtype_of(y);
-  const RandomArgs args{random, dtype, y.size(), seed, stream, lo, hi, out(y, dtype, y.size())};
-  const py::gil_scoped_release release;
-  current_kernels().fill_random(args);
+  const RandomArgs args{random, dtype, y.size(), seed, stream, lo, hi, out(stage, y, dtype, y.size())};
+  stage.call(&Kernels::fill_random, args);
+}
+
+int64_t find(const py::array& x, double least, int64_t below) {
+  Stage stage;
+  check<ValueError>(x.ndim() == 2, "find: x has rank ", x.ndim(), "; wanted [rows, cols]");
+  check<ValueError>(x.strides(1) == x.itemsize() || x.shape(1) <= 1, "find: x's rows are not contiguous");
+  int64_t at = 0;
+  const FindArgs args{dtype_of(x), x.shape(0), x.shape(1),   stage.in(x), x.strides(0) / x.itemsize(),
+                      least,       below,      stage.out(at)};
+  stage.call(&Kernels::find, args);
+  return at;
 }
 
 void dropout(const py::array& x, py::array y, double rate, uint64_t seed, uint64_t stream) {
+  Stage stage;
   const DType dtype = dtype_of(x);
-  const DropoutArgs args{dtype, x.size(), rate, seed, stream, run(x, dtype, x.size()), out(y, dtype, x.size())};
-  const py::gil_scoped_release release;
-  current_kernels().dropout(args);
+  const DropoutArgs args{
+      dtype, x.size(), rate, seed, stream, run(stage, x, dtype, x.size()), out(stage, y, dtype, x.size())};
+  stage.call(&Kernels::dropout, args);
 }
 
 }  // namespace
 
 void bind_elementwise_kernels(py::module_& kernels) {
+  Stage stage;
   using namespace pybind11::literals;
   kernels.def("unary", unary, "op"_a, "x"_a, "y"_a);
   kernels.def("binary", binary, "op"_a, "a"_a, "b"_a, "y"_a);
@@ -263,11 +287,12 @@ void bind_elementwise_kernels(py::module_& kernels) {
   kernels.def("reduce", reduce, "op"_a, "x"_a, "y"_a);
   kernels.def("softmax", softmax, "x"_a, "y"_a, "log"_a = false);
   kernels.def("loss", loss, "name"_a, "y"_a, "labels"_a = Maybe{}, "targets"_a = Maybe{}, "weights"_a = Maybe{},
-              "scale"_a = 1.0, "dy"_a = Maybe{});
+              "scale"_a = 1.0, "dy"_a = Maybe{}, "mean"_a = false);
   kernels.def("step", step, "name"_a, "w"_a, "g"_a, "m"_a = Maybe{}, "v"_a = Maybe{}, "lr"_a = 0.0, "momentum"_a = 0.0,
               "beta1"_a = 0.9, "beta2"_a = 0.999, "eps"_a = 1e-8, "weight_decay"_a = 0.0, "grad_scale"_a = 1.0,
               "step"_a = 1);
   kernels.def("gather_rows", gather_rows, "x"_a, "index"_a, "shift"_a, "scale"_a, "y"_a);
+  kernels.def("find", find, "x"_a, "least"_a = -std::numeric_limits<double>::infinity(), "below"_a = 0);
   kernels.def("fill_random", fill_random, "kind"_a, "y"_a, "seed"_a = 0, "stream"_a = 0, "lo"_a = 0.0, "hi"_a = 1.0);
   kernels.def("dropout", dropout, "x"_a, "y"_a, "rate"_a, "seed"_a = 0, "stream"_a = 0);
 

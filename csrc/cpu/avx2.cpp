@@ -34,8 +34,8 @@ struct GemmBlocks64 {
 }  // namespace
 
 extern const Kernels avx2_table = {
-    "avx2", "AVX2, FMA", gemm, online, unary,       binary,      copy,    activate, activate_grad,
-    reduce, softmax,     loss, step,   gather_rows, fill_random, dropout, peak,
+    "avx2", "AVX2, FMA", gemm, online, unary,       binary, copy,        activate, activate_grad,
+    reduce, softmax,     loss, step,   gather_rows, find,   fill_random, dropout,  peak,
 };
 
 }  // namespace deltarule::cpu

@@ -41,8 +41,8 @@ extern const Kernels avx512_table = {
     activate_grad, reduce,
     softmax,       loss,
     step,          gather_rows,
-    fill_random,   dropout,
-    peak,
+    find,          fill_random,
+    dropout,       peak,
 };
 
 }  // namespace deltarule::cpu

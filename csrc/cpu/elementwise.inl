@@ -215,7 +215,12 @@ template <class To> void gather_to(const GatherArgs& args) {
 }
 
 void gather_rows(const GatherArgs& args) noexcept {
-  if (args.to == DType::float32) {
+  if (args.to == DType::int64) {
+    for (int64_t r = 0; r < args.rows; ++r) {
+      const auto* x = static_cast<const int64_t*>(args.x) + (args.index != nullptr ? args.index[r] : r) * args.ldx;
+      for (int64_t j = 0; j < args.cols; ++j) static_cast<int64_t*>(args.y)[r * args.cols + j] = x[j];
+    }
+  } else if (args.to == DType::float32) {
     gather_to<float>(args);
   } else {
     gather_to<double>(args);

@@ -166,7 +166,22 @@ template <class V, class Row> void loss_rows(const LossArgs& args, const Row& ro
   *args.value = args.scale * total;
 }
 
-void loss(const LossArgs& args) noexcept {
+// sum_i w_i, row after row.
+double sum_of_weights(const LossArgs& args) {
+  if (args.weights == nullptr) return static_cast<double>(args.rows);
+  double sum = 0.0;
+  if (args.dtype == DType::float32)
+    for (int64_t i = 0; i < args.rows; ++i) sum += static_cast<double>(static_cast<const float*>(args.weights)[i]);
+  else
+    for (int64_t i = 0; i < args.rows; ++i) sum += static_cast<const double*>(args.weights)[i];
+  return sum;
+}
+
+void loss(const LossArgs& given) noexcept {
+  LossArgs args = given;
+  const double weight = sum_of_weights(args);
+  if (args.mean) args.scale = weight > 0.0 ? args.scale / weight : 0.0;
+  *args.weight = weight;
   with_lanes(args.dtype, [&](auto v) {
     using V = decltype(v);
     switch (args.loss) {

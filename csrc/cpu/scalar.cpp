@@ -34,8 +34,8 @@ struct GemmBlocks64 {
 }  // namespace
 
 extern const Kernels scalar_table = {
-    "scalar", "nothing", gemm, online, unary,       binary,      copy,    activate, activate_grad,
-    reduce,   softmax,   loss, step,   gather_rows, fill_random, dropout, peak,
+    "scalar", "nothing", gemm, online, unary,       binary, copy,        activate, activate_grad,
+    reduce,   softmax,   loss, step,   gather_rows, find,   fill_random, dropout,  peak,
 };
 
 }  // namespace deltarule::cpu

@@ -22,8 +22,9 @@ void gemm(const GemmArgs&) noexcept;
 }
 #endif
 
-// Slots that need no lane type, shared by every table (copy.cpp, random.cpp).
+// Slots that need no lane type, shared by every table (copy.cpp, find.cpp, random.cpp).
 void copy(const CopyArgs&) noexcept;
+void find(const FindArgs&) noexcept;
 void fill_random(const RandomArgs&) noexcept;
 
 }  // namespace deltarule::cpu

@@ -30,8 +30,8 @@ template <class T> struct InFront {
 
 // Memory of so many bytes, and who owns it.
 std::shared_ptr<void> new_memory(Device& device, int64_t bytes) {
-  if (!device.host_accessible) return {device.allocate(bytes), device.release};
-  void* const block = device.allocate(kFront + bytes);
+  if (!device.host_accessible) return {device.allocate(device, bytes), device.release};
+  void* const block = device.allocate(device, kFront + bytes);
   return {static_cast<char*>(block) + kFront, [](void*) {}, InFront<char>(block, device.release)};
 }
 
@@ -266,7 +266,7 @@ void assign(const char* op, const Array& dst, const Array& src) {
   const Grid<2> grid(dst.shape(), {&from.strides(), &dst.strides()});
   CopyArgs args{from.dtype(), dst.dtype(), grid.rank, {}, from.data(), {}, dst.data(), {}};
   grid.fill(args.shape, args.stride_x, args.stride_y);
-  dst.device().kernels->copy(args);
+  dst.device().kernels().copy(args);
 }
 
 }  // namespace deltarule

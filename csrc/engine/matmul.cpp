@@ -106,7 +106,7 @@ Array matmul(const Array& a, const Array& b, const std::string& precision, const
     args.A = stretched_a.as<char>() + matrix_offset(stretched_a, batch, i);
     args.B = stretched_b.as<char>() + matrix_offset(stretched_b, batch, i);
     args.C = c.as<char>() + i * args.M * args.N * size_of(dtype);
-    c.device().kernels->gemm(args);
+    c.device().kernels().gemm(args);
   }
   const Array product = *c.reshaped(result);
   if (!out) return product;

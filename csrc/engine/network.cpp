@@ -56,7 +56,7 @@ StepsResult Network::train_steps(const Array& x, const Array& y, const std::opti
     const LossValue loss =
         learn(batch, optimizer, with_norms ? std::max(keep, Keep::one) : keep, with_norms ? &result.norms : nullptr);
     result.losses.as<double>()[i] = loss.value;
-    result.weight.as<double>()[i] = batch.weight_sum;
+    result.weight.as<double>()[i] = loss.weight;
     result.errors += loss.errors;
     result.finite = std::isfinite(loss.value);
   };
@@ -122,8 +122,7 @@ Network::LossValue Network::learn(const Minibatch& batch, const OptimizerSetting
                                   std::vector<double>* norms) {
   const Pass pass = pass_of(batch.rows, true);
   const void* y = forward(pass, batch.x);
-  const double scale = batch.weight_sum > 0.0 ? 1.0 / batch.weight_sum : 0.0;
-  const LossValue loss = loss_of(pass, batch, y, scale, dy_[0].data());
+  const LossValue loss = loss_of(pass, batch, y, true, dy_[0].data());
   if (!std::isfinite(loss.value)) return loss;
 
   ++step_;
@@ -153,7 +152,7 @@ Network::LossValue Network::learn(const Minibatch& batch, const OptimizerSetting
 }
 
 Pass Network::pass_of(int64_t rows, bool training) const {
-  return {*device_.kernels, dtype_, precision_, rows, training, seed_, step_};
+  return {device_.kernels(), dtype_, precision_, rows, training, seed_, step_};
 }
 
 // x[B,I] -> outputs of the last layer [B,O]
@@ -162,12 +161,13 @@ const void* Network::forward(const Pass& pass, const void* x) {
   return x;
 }
 
-// y[B,O] -> scale * sum_i w_i l(y_i, t_i), its gradient dy[B,O] unless null, and the wrong rows
-Network::LossValue Network::loss_of(const Pass& pass, const Minibatch& batch, const void* y, double scale,
+// y[B,O] -> the sum of w_i l(y_i, t_i) or its mean, its gradient dy[B,O] unless null, the weights' sum and the wrong
+// rows
+Network::LossValue Network::loss_of(const Pass& pass, const Minibatch& batch, const void* y, bool mean,
                                     void* dy) const {
-  LossValue result{0.0, 0};
-  pass.kernels.loss({loss_, dtype_, batch.rows, outputs(), y, batch.labels, batch.targets, batch.weights, scale, dy,
-                     &result.value, &result.errors});
+  LossValue result{};
+  pass.kernels.loss({loss_, dtype_, batch.rows, outputs(), y, batch.labels, batch.targets, batch.weights, 1.0, mean, dy,
+                     &result.value, &result.weight, &result.errors});
   return result;
 }
 
@@ -176,14 +176,14 @@ std::optional<Fusion> Network::fusion_below(size_t layer) const {
 }
 
 void Network::update(Parameter* parameter, const OptimizerSettings& o, double gradient_scale) const {
-  device_.kernels->step({o.kind, dtype_, parameter->value.size(), parameter->value.data(), parameter->gradient.data(),
-                         parameter->m.data(), parameter->v.data(), o.lr, o.momentum, o.beta1, o.beta2, o.eps,
-                         parameter->decays ? o.weight_decay : 0.0, gradient_scale, *slot_updates_.as<int64_t>()});
+  device_.kernels().step({o.kind, dtype_, parameter->value.size(), parameter->value.data(), parameter->gradient.data(),
+                          parameter->m.data(), parameter->v.data(), o.lr, o.momentum, o.beta1, o.beta2, o.eps,
+                          parameter->decays ? o.weight_decay : 0.0, gradient_scale, *slot_updates_.as<int64_t>()});
 }
 
 double Network::norm(const Array& gradient) const {
   alignas(8) char squares[8];
-  device_.kernels->reduce({Reduction::sum_squares, dtype_, 1, gradient.size(), 1, gradient.data(), squares});
+  device_.kernels().reduce({Reduction::sum_squares, dtype_, 1, gradient.size(), 1, gradient.data(), squares});
   return std::sqrt(dtype_ == DType::float32 ? *reinterpret_cast<float*>(squares) : *reinterpret_cast<double*>(squares));
 }
 
@@ -209,9 +209,9 @@ std::pair<double, int64_t> Network::evaluate(const Array& x, const Array& y, int
   for (int64_t start = 0; start < samples.rows(); start += batch_size) {
     const Minibatch batch = minibatch(samples, Array(), start, std::min(batch_size, samples.rows() - start));
     const Pass pass = pass_of(batch.rows, false);
-    const LossValue loss = loss_of(pass, batch, forward(pass, batch.x), 1.0, nullptr);
+    const LossValue loss = loss_of(pass, batch, forward(pass, batch.x), false, nullptr);
     weighted += loss.value;
-    weight += batch.weight_sum;
+    weight += loss.weight;
     errors += loss.errors;
   }
   return {weight > 0.0 ? weighted / weight : 0.0, errors};
@@ -252,8 +252,7 @@ Gradients Network::gradients(const Array& x, const Array& y, const std::optional
   const Minibatch batch = minibatch(samples, Array(), 0, samples.rows());
   const Pass pass = pass_of(batch.rows, false);
   const void* outputs = forward(pass, batch.x);
-  const double scale = batch.weight_sum > 0.0 ? 1.0 / batch.weight_sum : 0.0;
-  const double loss = loss_of(pass, batch, outputs, scale, dy_[0].data()).value;
+  const double loss = loss_of(pass, batch, outputs, true, dy_[0].data()).value;
   const Array bottom = Array::empty({batch.rows, inputs_}, dtype_, device_);
 
   Gradient gradient{dy_[0].data(), false};

@@ -46,7 +46,7 @@ class Network {
   const char* loss() const { return kLosses[static_cast<int>(loss_)]; }
   const char* dtype() const { return name_of(dtype_); }
   const char* precision() const { return kPrecisions[static_cast<int>(precision_)]; }
-  const char* device() const { return device_.name; }
+  const std::string& device() const { return device_.name; }
   uint64_t seed() const { return seed_; }
 
   // Number of updates made: names dropout's masks and is Adam's t (unless set_slots gave another).
@@ -84,13 +84,13 @@ class Network {
   enum class Keep { none, one, all };
 
   struct LossValue {
-    double value;
+    double value, weight;
     int64_t errors;
   };
 
   Pass pass_of(int64_t rows, bool training) const;
   const void* forward(const Pass& pass, const void* x);
-  LossValue loss_of(const Pass& pass, const Minibatch& batch, const void* y, double scale, void* dy) const;
+  LossValue loss_of(const Pass& pass, const Minibatch& batch, const void* y, bool mean, void* dy) const;
   Keep reserve_for_training(int64_t rows, const OptimizerSettings& optimizer, bool norms);
   LossValue learn(const Minibatch& batch, const OptimizerSettings& optimizer, Keep keep, std::vector<double>* norms);
   int64_t steps_of_block(int64_t batch_size, const OptimizerSettings& optimizer) const;

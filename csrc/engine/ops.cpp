@@ -89,7 +89,7 @@ Array unary(Unary op, const Array& x, const std::optional<Array>& out) {
   if (out) check_out(name_of(op), *out, x.shape(), dtype);
   if (!out && x.dtype() == dtype && x.is_contiguous()) {
     Array to = Array::empty(x.shape(), dtype, x.device());
-    x.device().kernels->unary({op, dtype, 1, {x.size()}, x.data(), {1}, to.data(), {1}});
+    x.device().kernels().unary({op, dtype, 1, {x.size()}, x.data(), {1}, to.data(), {1}});
     return to;
   }
   Array from = as_type(x, dtype);
@@ -98,7 +98,7 @@ Array unary(Unary op, const Array& x, const std::optional<Array>& out) {
   const Grid<2> grid(to.shape(), {&from.strides(), &to.strides()});
   UnaryArgs args{op, dtype, grid.rank, {}, from.data(), {}, to.data(), {}};
   grid.fill(args.shape, args.stride_x, args.stride_y);
-  to.device().kernels->unary(args);
+  to.device().kernels().unary(args);
   return to;
 }
 
@@ -111,7 +111,7 @@ Array binary(Binary op, const Array& a, const Array& b, const std::optional<Arra
     const bool one = b.rank() == 0;
     if ((one || a.shape() == b.shape()) && a.is_contiguous() && b.is_contiguous()) {
       Array to = Array::empty(a.shape(), dtype, a.device());
-      a.device().kernels->binary({op, dtype, 1, {a.size()}, a.data(), {1}, b.data(), {one ? 0 : 1}, to.data(), {1}});
+      a.device().kernels().binary({op, dtype, 1, {a.size()}, a.data(), {1}, b.data(), {one ? 0 : 1}, to.data(), {1}});
       return to;
     }
   }
@@ -124,7 +124,7 @@ Array binary(Binary op, const Array& a, const Array& b, const std::optional<Arra
   const Grid<3> grid(shape, {&left.strides(), &right.strides(), &to.strides()});
   BinaryArgs args{op, dtype, grid.rank, {}, left.data(), {}, right.data(), {}, to.data(), {}};
   grid.fill(args.shape, args.stride_a, args.stride_b, args.stride_y);
-  to.device().kernels->binary(args);
+  to.device().kernels().binary(args);
   return to;
 }
 
@@ -194,7 +194,7 @@ Array reduce(Reduction op, const Array& x, const std::optional<Shape>& axes, boo
     if (axes) normalize_axes(name, axes, x.rank());
     check_elements(x.size());
     Array y = Array::empty({}, is_arg(op) ? DType::int64 : x.dtype(), x.device());
-    x.device().kernels->reduce({op, x.dtype(), 1, x.size(), 1, x.data(), y.data()});
+    x.device().kernels().reduce({op, x.dtype(), 1, x.size(), 1, x.data(), y.data()});
     return y;
   }
   const std::vector<bool> reduced = normalize_axes(name, axes, x.rank());
@@ -217,7 +217,7 @@ Array reduce(Reduction op, const Array& x, const std::optional<Shape>& axes, boo
   check_elements(args.n);
   const Array y = Array::empty(kept, is_arg(op) ? DType::int64 : x.dtype(), x.device());
   args.y = y.data();
-  if (y.size() > 0) x.device().kernels->reduce(args);
+  if (y.size() > 0) x.device().kernels().reduce(args);
   return write_out(name, restore_axes(y, order, reduced, keepdims), out);
 }
 
@@ -238,7 +238,7 @@ Array softmax(const Array& x, int64_t axis, bool log) {
   const Array rows = moveaxis_last(x, place).contiguous();
   const Array out = Array::empty(rows.shape(), x.dtype(), x.device());
   const int64_t cols = rows.shape().back();
-  if (out.size() > 0) x.device().kernels->softmax({log, x.dtype(), rows.size() / cols, cols, rows.data(), out.data()});
+  if (out.size() > 0) x.device().kernels().softmax({log, x.dtype(), rows.size() / cols, cols, rows.data(), out.data()});
   Shape back;  // the last axis to `place`
   for (int other = 0; other < x.rank(); ++other)
     back.push_back(other < place ? other : other == place ? x.rank() - 1 : other - 1);
@@ -250,7 +250,7 @@ Array activate(const Array& x, const std::string& activation, std::optional<doub
   check_floating("activate", x.dtype());
   const Array from = x.contiguous(), to = Array::empty(x.shape(), x.dtype(), x.device());
   const double parameter = slope.value_or(kActivations[static_cast<int>(choice)].default_slope);
-  x.device().kernels->activate({choice, x.dtype(), parameter, x.size(), from.data(), to.data()});
+  x.device().kernels().activate({choice, x.dtype(), parameter, x.size(), from.data(), to.data()});
   return to;
 }
 
@@ -265,7 +265,7 @@ Array activate_grad(const Array& dy, const Array& x, const std::string& activati
   const Array from = x.contiguous(), gradient = dy.contiguous(), y = activate(x, activation, slope);
   const Array to = Array::empty(x.shape(), x.dtype(), x.device());
   const double parameter = slope.value_or(kActivations[static_cast<int>(choice)].default_slope);
-  x.device().kernels->activate_grad(
+  x.device().kernels().activate_grad(
       {choice, x.dtype(), parameter, x.size(), gradient.data(), from.data(), y.data(), to.data()});
   return to;
 }

@@ -12,7 +12,7 @@ void fill(const char* op, Random kind, const Array& array, uint64_t seed, uint64
   check<ValueError>(std::isfinite(lo) && std::isfinite(hi), op, ": parameters are ", lo, " and ", hi,
                     "; wanted finite numbers");
   const Array run = array.is_contiguous() ? array : Array::empty(array.shape(), array.dtype(), array.device());
-  run.device().kernels->fill_random({kind, run.dtype(), run.size(), seed, stream, lo, hi, run.data()});
+  run.device().kernels().fill_random({kind, run.dtype(), run.size(), seed, stream, lo, hi, run.data()});
   if (run.data() != array.data()) assign(op, array, run);
 }
 
@@ -31,7 +31,7 @@ void fill_normal(const Array& array, uint64_t seed, uint64_t stream, double mean
 Array permutation(int64_t n, uint64_t seed, uint64_t stream) {
   check<ValueError>(n >= 0, "permutation: n is ", n, "; wanted at least 0");
   const Array order = Array::empty({n}, DType::int64, find_device("cpu"));
-  order.device().kernels->fill_random({Random::permutation, DType::int64, n, seed, stream, 0.0, 0.0, order.data()});
+  order.device().kernels().fill_random({Random::permutation, DType::int64, n, seed, stream, 0.0, 0.0, order.data()});
   return order;
 }
 

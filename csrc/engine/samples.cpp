@@ -57,18 +57,6 @@ void grow(Array& buffer, const Shape& shape, DType dtype, Device& device) {
   if (buffer.data() == nullptr || buffer.size() < shape.size()) buffer = Array::empty(shape, dtype, device);
 }
 
-template <class T> double sum(const void* w, int64_t n) {
-  double total = 0.0;
-  for (int64_t i = 0; i < n; ++i) total += static_cast<const T*>(w)[i];
-  return total;
-}
-
-// Of the weights w[n]; without them n.
-double weight_sum(const void* w, int64_t n, DType dtype) {
-  if (!w) return static_cast<double>(n);
-  return dtype == DType::float32 ? sum<float>(w, n) : sum<double>(w, n);
-}
-
 }  // namespace
 
 Samples::Samples(const SampleSpec& spec, const Array& x, const std::optional<Array>& y,
@@ -137,9 +125,8 @@ Minibatch rows_of(const Minibatch& whole, int64_t start, int64_t rows, DType dty
   const auto at = [&](const void* p, int64_t columns) -> const void* {
     return p ? static_cast<const char*>(p) + start * columns * size_of(dtype) : nullptr;
   };
-  Minibatch part{rows, at(whole.x, inputs), nullptr, at(whole.targets, outputs), at(whole.weights, 1), 0.0};
+  Minibatch part{rows, at(whole.x, inputs), nullptr, at(whole.targets, outputs), at(whole.weights, 1)};
   if (whole.labels) part.labels = whole.labels + start;
-  part.weight_sum = weight_sum(part.weights, rows, dtype);
   return part;
 }
 
@@ -157,16 +144,15 @@ Minibatch MinibatchBuffer::cut(const Samples& samples, const Array& order, int64
     const bool as_wanted = source.dtype() == dtype && (source.is_contiguous() || rows == 1);
     if (!index && as_wanted && minus.data() == nullptr) return first;
     grow(buffer, {rows, columns}, dtype, device);
-    device.kernels->gather_rows(
+    device.kernels().gather_rows(
         {source.dtype(), dtype, rows, columns, first, ld, index, minus.data(), times.data(), buffer.data()});
     return buffer.data();
   };
 
-  Minibatch batch{rows, nullptr, nullptr, nullptr, nullptr, 0.0};
+  Minibatch batch{rows, nullptr, nullptr, nullptr, nullptr};
   batch.x = gather(samples.x(), x_, shift, scale);
   batch.targets = gather(samples.targets(), targets_, Array(), Array());
   batch.weights = gather(samples.weight(), weights_, Array(), Array());
-  batch.weight_sum = weight_sum(batch.weights, rows, dtype);
   if (samples.labels().data()) {
     batch.labels = samples.labels().as<int64_t>() + start;
     if (index) {

@@ -44,7 +44,6 @@ struct Minibatch {
   const int64_t* labels;  // [B]
   const void* targets;    // [B,O]
   const void* weights;    // [B]
-  double weight_sum;      // B without weights
 };
 
 // Rows [start, start + rows) of a larger one.

@@ -1,0 +1,20 @@
+// The CUDA filling of the contract. One table for every GPU: kernels look at the selected GPU's capability themselves.
+#include "cuda/slots.h"
+
+namespace deltarule::cuda {
+
+extern const Kernels table = {
+    "cuda",        "an NVIDIA GPU of compute capability 7.5 or above",
+    gemm,          online,
+    unary,         binary,
+    copy,          activate,
+    activate_grad, reduce,
+    softmax,       loss,
+    step,          gather_rows,
+    find,          fill_random,
+    dropout,       peak,
+    advance,       clip,
+    train_rows,    trains_rows,
+};
+
+}  // namespace deltarule::cuda
