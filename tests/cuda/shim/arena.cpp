@@ -62,11 +62,11 @@ void* Arena::allocate(size_t size, std::string* damage) {
     const size_t rest = hole->second - block;
     holes_.erase(hole);
     if (rest > 0) holes_[start + block] = rest;
-    for (size_t i = 0; i < block; ++i) {
-      if (start[i] != kPoison) {
-        *damage = text("memory at %p was written after it was freed", static_cast<void*>(start + i));
-        return nullptr;
-      }
+    if (start[0] != kPoison || std::memcmp(start, start + 1, block - 1) != 0) {
+      size_t at = 0;
+      while (start[at] == kPoison) ++at;
+      *damage = text("memory at %p was written after it was freed", static_cast<void*>(start + at));
+      return nullptr;
     }
     break;
   }

@@ -490,7 +490,6 @@ cudaError_t launch(cudaStream_t handle, const Shape& shape, const void* function
       return;
     }
     runtime().kernels.push_back(function);
-    open_for(device);
     execute(shape, function, body);
   }));
 }
@@ -1237,6 +1236,48 @@ cudaError_t cudaOccupancyMaxActiveBlocksPerMultiprocessor(int* blocks, const voi
   if (function == nullptr) return note(cudaErrorInvalidDeviceFunction);
   *blocks = resident_blocks(block, shared);
   return cudaSuccess;
+}
+
+CUresult cuTensorMapEncodeTiled(CUtensorMap* map, CUtensorMapDataType type, cuuint32_t rank, void* address,
+                                const cuuint64_t* size, const cuuint64_t* strides, const cuuint32_t* box,
+                                const cuuint32_t* element_strides, CUtensorMapInterleave interleave,
+                                CUtensorMapSwizzle swizzle, CUtensorMapL2promotion, CUtensorMapFloatOOBfill fill) {
+  constexpr uint8_t kBytes[] = {1, 2, 4, 4, 8, 8, 2, 4, 8, 2, 4, 4, 4};
+  if (reinterpret_cast<uintptr_t>(map) % 64 != 0 || reinterpret_cast<uintptr_t>(address) % 16 != 0 || rank < 1 ||
+      rank > 5 || static_cast<size_t>(type) >= sizeof(kBytes) || interleave != CU_TENSOR_MAP_INTERLEAVE_NONE)
+    return CUDA_ERROR_INVALID_VALUE;
+  TensorMap t{};
+  t.address = static_cast<unsigned char*>(address);
+  t.rank = static_cast<uint8_t>(rank);
+  t.type = static_cast<uint8_t>(type);
+  t.swizzle = static_cast<uint8_t>(swizzle);
+  t.nan_fill = fill != CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE;
+  t.stride[0] = kBytes[type];
+  for (cuuint32_t d = 0; d < rank; ++d) {
+    if (size[d] < 1 || size[d] > UINT64_C(1) << 32 || box[d] < 1 || box[d] > 256 || element_strides[d] != 1)
+      return CUDA_ERROR_INVALID_VALUE;
+    if (size[d] > UINT32_MAX) fail("a tensor map of more than 2^32 - 1 elements along one axis is not emulated");
+    if (d > 0) {
+      t.stride[d] = strides[d - 1];
+      if (t.stride[d] % 16 != 0 || t.stride[d] >= UINT64_C(1) << 40) return CUDA_ERROR_INVALID_VALUE;
+    }
+    t.size[d] = static_cast<uint32_t>(size[d]);
+    t.box[d] = static_cast<uint16_t>(box[d]);
+  }
+  const size_t row = size_t{box[0]} * kBytes[type];
+  if (row % 16 != 0) return CUDA_ERROR_INVALID_VALUE;
+  if (swizzle != CU_TENSOR_MAP_SWIZZLE_NONE && row > size_t{16} << swizzle) return CUDA_ERROR_INVALID_VALUE;
+  std::memset(map, 0, sizeof(*map));
+  std::memcpy(map, &t, sizeof(t));
+  return CUDA_SUCCESS;
+}
+
+cudaError_t cudaGetDriverEntryPointByVersion(const char* symbol, void** function, unsigned int, unsigned long long,
+                                             cudaDriverEntryPointQueryResult* status) {
+  const bool known = std::strcmp(symbol, "cuTensorMapEncodeTiled") == 0;
+  *function = known ? reinterpret_cast<void*>(&cuTensorMapEncodeTiled) : nullptr;
+  if (status != nullptr) *status = known ? cudaDriverEntryPointSuccess : cudaDriverEntryPointSymbolNotFound;
+  return note(known ? cudaSuccess : cudaErrorSymbolNotFound);
 }
 
 }  // extern "C"
