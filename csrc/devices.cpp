@@ -121,6 +121,14 @@ std::string cuda_missing() {
 #endif
 }
 
+Device& device_of(const void* memory) {
+#if defined(DELTARULE_CUDA)
+  return cuda::device_of(memory);
+#else
+  throw DeviceError(message("the array at ", memory, " is on a GPU; ", cuda_missing()));
+#endif
+}
+
 Device& find_device(const std::string& name) {
   const std::string whole = name == "cuda" ? "cuda:0" : name;
   std::string names;

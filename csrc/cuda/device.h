@@ -11,6 +11,8 @@ namespace deltarule::cuda {
 const std::vector<Device*>& devices();  // none where CUDA cannot be used
 std::string missing();                  // then why, and what to do about it
 
+Device& device_of(const void* memory);  // throws DeviceError unless it is a GPU's memory
+
 struct Memory {  // bytes
   int64_t used, cached, peak, limit, total, free;
 };
