@@ -1,6 +1,7 @@
-// The emulated GPU's execution: fibers, their schedule, barriers, exchanges. runtime.cpp queues the work.
+// The emulated GPU's execution: fibers, their schedule, barriers, exchanges. queue.cpp queues the work.
 #include "shim.h"
 
+#include <signal.h>
 #include <sys/mman.h>
 
 #include <algorithm>
@@ -140,9 +141,11 @@ struct Scheduler {
   unsigned long progress = 0;  // counts what is not a spin
   unsigned long launches = 0;
   bool descending = false;
+  struct sigaction fault_before{};
 };
 
 Scheduler scheduler;
+thread_local bool executing = false;
 
 [[noreturn, gnu::noinline]] void fiber_main();
 
@@ -712,7 +715,25 @@ void complete(Queue queue) {
   for (auto& w : work) w();
 }
 
+namespace {
+
+// Says which kernel touched memory it may not; then the fault takes its way.
+void on_fault(int signal, siginfo_t* info, void*) {
+  sigaction(signal, &scheduler.fault_before, nullptr);
+  if (!executing || current == nullptr) return;
+  const uint3 b = current->block->block_index, t = current->thread;
+  std::fprintf(stderr, "deltarule shim: kernel %s, block (%u,%u,%u), thread (%u,%u,%u): fault at address %p\n",
+               symbol_name(scheduler.function).c_str(), b.x, b.y, b.z, t.x, t.y, t.z, info->si_addr);
+}
+
+}  // namespace
+
 void execute(const Shape& shape, const void* function, const std::function<void()>& body) {
+  struct sigaction action{};
+  action.sa_sigaction = on_fault;
+  action.sa_flags = SA_SIGINFO | SA_ONSTACK;
+  sigaction(SIGSEGV, &action, &scheduler.fault_before);
+  executing = true;
   scheduler.shape = &shape;
   scheduler.function = function;
   scheduler.body = &body;
@@ -734,6 +755,8 @@ void execute(const Shape& shape, const void* function, const std::function<void(
     run_together();
   }
   scheduler.shape = nullptr;
+  executing = false;
+  sigaction(SIGSEGV, &scheduler.fault_before, nullptr);
 }
 
 }  // namespace shim
