@@ -19,7 +19,7 @@
 #include <mutex>
 #include <vector>
 
-#include "cuda/device.h"
+#include "cuda/devices.h"
 
 namespace deltarule::cuda {
 

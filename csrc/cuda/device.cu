@@ -1,5 +1,5 @@
 // The GPUs of this machine: how they are found, opened, selected and named; and why there may be none.
-#include "cuda/device.h"
+#include "cuda/devices.h"
 
 #include <pthread.h>
 
@@ -9,6 +9,7 @@
 
 #include "base/check.h"
 #include "cuda/gpu.h"
+#include "cuda/interchange.h"
 #include "cuda/launch.cuh"
 #include "cuda/slots.h"
 
@@ -162,6 +163,9 @@ Gpu::Gpu(int gpu, const Kernels* kernels)
   transfer = cuda::transfer;
   zero = cuda::zero;
   synchronize = cuda::synchronize;
+  hand_over = cuda::hand_over;
+  take_over = cuda::take_over;
+  address = cuda::address;
   record = cuda::record;
   recorded = cuda::recorded;
   run = cuda::run;
@@ -199,12 +203,6 @@ Properties properties(Device& device) {
   cudaDeviceProp found{};
   check_cuda(gpu, cudaGetDeviceProperties(&found, gpu.index), "properties");
   return {found.name, found.major, found.minor, found.multiProcessorCount, static_cast<int64_t>(found.totalGlobalMem)};
-}
-
-uintptr_t stream(Device& device) {
-  Gpu& gpu = as_gpu(device);
-  select(device);
-  return reinterpret_cast<uintptr_t>(gpu.context.stream);
 }
 
 Memory memory(Device& device) {

@@ -7,9 +7,9 @@
 #include <string>
 #include <vector>
 
-#include "../device.h"  // not the one beside this
 #include "cuda/allocator.h"
 #include "cuda/context.h"
+#include "device.h"
 
 namespace deltarule::cuda {
 

@@ -5,14 +5,14 @@
 #include <string>
 #include <vector>
 
-namespace deltarule {
-struct Device;
-}
+#include "device.h"
 
 namespace deltarule::cuda {
 
 const std::vector<Device*>& devices();  // none where CUDA cannot be used
 std::string missing();                  // then why, and what to do about it
+
+Device& device_of(const void* memory);  // throws DeviceError unless it is a GPU's memory
 
 struct Versions {  // 1000 major + 10 minor; 0: none
   int runtime, driver;
@@ -25,7 +25,6 @@ struct Properties {
   int64_t memory;  // bytes
 };
 Properties properties(Device& device);  // without starting the GPU
-uintptr_t stream(Device& device);       // the cudaStream_t on which everything runs
 
 // Bytes. `used` is in arrays and scratch memory, `cached` was given back and waits to be used again, `peak` is the most
 // that was ever used, `limit` is for both together (0: none); `total` and `free` are the GPU's, of all processes.
