@@ -52,9 +52,9 @@ template <class V> constexpr V minimum(V a, V b) { return select(is_nan(a), a, m
 // c[0] + c[1] x + ... by Horner's rule.
 template <class V, int Terms> constexpr V polynomial(V x, const double (&c)[Terms]) {
   V sum = lanes<V>(c[Terms - 1]);
-#if defined(__CUDACC__)
+#if defined(__CUDA_ARCH__)
 #pragma unroll
-#else
+#elif !defined(__CUDACC__)
 #pragma GCC unroll 32
 #endif
   for (int i = Terms - 2; i >= 0; --i) sum = fma(sum, x, lanes<V>(c[i]));
