@@ -26,14 +26,14 @@ namespace deltarule::cuda {
 namespace {
 
 constexpr int kShortThreads = 128, kLongThreads = 256, kColumnThreads = 512, kWideStrip = 256;
-constexpr int64_t kShortRow = 512;           // elements of a row that a warp takes,
-constexpr int64_t kShortRowOfMany = 8192;    // or so many, if there are
-constexpr int64_t kManyRows = 4096;          // as many rows as this
-constexpr int64_t kManyResults = 1 << 17;    // results that fill a GPU with one thread each
-constexpr int64_t kBlocks = 1024;            // wanted at least where work is cut into chunks
-constexpr int64_t kChunk = 8192;             // elements of a row's chunk at least
-constexpr int64_t kChunkRows = 16;           // rows of a thread in a column's chunk, about
-constexpr int64_t kRowsUncut = 32;           // rows of a thread up to which columns stay whole
+constexpr int64_t kShortRow = 512;         // elements of a row that a warp takes,
+constexpr int64_t kShortRowOfMany = 8192;  // or so many, if there are
+constexpr int64_t kManyRows = 4096;        // as many rows as this
+constexpr int64_t kManyResults = 1 << 17;  // results that fill a GPU with one thread each
+constexpr int64_t kBlocks = 1024;          // wanted at least where work is cut into chunks
+constexpr int64_t kChunk = 8192;           // elements of a row's chunk at least
+constexpr int64_t kChunkRows = 16;         // rows of a thread in a column's chunk, about
+constexpr int64_t kRowsUncut = 32;         // rows of a thread up to which columns stay whole
 
 __device__ unsigned tickets[kBlocks];  // of rows or strips in chunks: less than kBlocks of them
 
@@ -95,7 +95,9 @@ __device__ __forceinline__ typename Op::Part fold_packs(const typename Op::Eleme
 #pragma unroll
         for (int e = 0; e < kPack<T>; ++e) part = Op::add(part, pack[k].element[e], at + e);
       } else {
-        for (int64_t last = at; last < end; ++last) part = Op::add(part, x[last], last);
+#pragma unroll
+        for (int e = 0; e + 1 < kPack<T>; ++e)
+          if (at + e < end) part = Op::add(part, x[at + e], at + e);
       }
     }
   }
@@ -117,7 +119,7 @@ __global__ void __launch_bounds__(kLongThreads)
   part = team.fold(part, join);
   if (chunks > 1) {
     if (threadIdx.x == 0) parts[blockIdx.x] = part;
-    if (!last_to_come(&tickets[row], chunks)) return;
+    if (!last_to_come(&tickets[row], chunks, threadIdx.x == 0)) return;
     part = Op::identity();
     for (unsigned c = threadIdx.x; c < chunks; c += kLongThreads) part = Op::join(part, parts[row * chunks + c]);
     part = team.fold(part, join);
@@ -169,7 +171,7 @@ __global__ void __launch_bounds__(kColumnThreads)
   if (cut.chunks > 1) {
     const int64_t place = int64_t{strip} * width + lane, row = int64_t{cut.strips} * width;
     if (rank == 0) parts[chunk * row + place] = part;
-    if (!last_to_come(&tickets[strip], cut.chunks)) return;
+    if (!last_to_come(&tickets[strip], cut.chunks, rank == 0)) return;
     part = Op::identity();
     for (unsigned c = rank; c < cut.chunks; c += step) part = Op::join(part, parts[c * row + place]);
     part = join_down<Op>(part, width, shared);
@@ -213,8 +215,7 @@ template <class Op> void reduce_columns(const ReduceArgs& args) {
   while (width * step < kWarp) step *= 2;
   const int64_t strips = ceil_div(results, width);
   int64_t chunks = 1;
-  if (args.n > kRowsUncut * step)
-    chunks = larger(1, smaller(ceil_div(args.n, kChunkRows * step), kBlocks / strips));
+  if (args.n > kRowsUncut * step) chunks = larger(1, smaller(ceil_div(args.n, kChunkRows * step), kBlocks / strips));
   const int64_t length = ceil_div(larger(1, args.n), chunks);
   chunks = larger(1, ceil_div(args.n, length));
   Part* parts = nullptr;
@@ -231,8 +232,8 @@ template <class Op> void reduce_columns(const ReduceArgs& args) {
                     length};
   const int64_t threads = width * step;
   run(DELTARULE_HERE("reduce_columns"), static_cast<unsigned>(strips * chunks), static_cast<unsigned>(threads),
-      static_cast<size_t>(threads) * sizeof(Part), fold_columns<Op>,
-      static_cast<const typename Op::Element*>(args.x), cut, parts, static_cast<typename Op::Result*>(args.y));
+      static_cast<size_t>(threads) * sizeof(Part), fold_columns<Op>, static_cast<const typename Op::Element*>(args.x),
+      cut, parts, static_cast<typename Op::Result*>(args.y));
 }
 
 template <class T> void reduce_of(const ReduceArgs& args) {
