@@ -7,7 +7,7 @@
 #include "cpu/features.h"
 #include "cpu/tables.h"
 #if defined(DELTARULE_CUDA)
-#include "cuda/device.h"
+#include "cuda/devices.h"
 #endif
 #include "device.h"
 

@@ -1,7 +1,7 @@
 #include <cstdlib>
 
 #include "cuda/context.h"
-#include "cuda/device.h"
+#include "cuda/devices.h"
 
 namespace deltarule::cuda {
 const std::vector<Device*>& devices() {
