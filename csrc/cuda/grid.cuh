@@ -9,6 +9,8 @@
 //            divided by multiplying. Larger grids are cut in pieces on the host.
 #pragma once
 
+#include <cuda_runtime.h>
+
 #include <cstdint>
 
 namespace deltarule::cuda {

@@ -46,8 +46,6 @@ __global__ void __launch_bounds__(kThreads)
   using T = typename V::scalar;
   constexpr int kWidth = 16 / sizeof(T), kSlots = Rule::slots;
   DELTARULE_SHARED(StepConstants<V>, shared);
-  const StepState* const state = args.state;
-  if (state != nullptr && state->stopped != 0) return;
   const int64_t first = (int64_t{blockIdx.x} * kThreads + threadIdx.x) * kWidth, rest = args.n - first;
   const int count = static_cast<int>(rest < 0 ? 0 : rest < kWidth ? rest : kWidth);
   const bool whole = aligned && count == kWidth;
@@ -59,9 +57,11 @@ __global__ void __launch_bounds__(kThreads)
   if constexpr (kSlots > 0) momenta = load_group<kWidth>(m, false, whole, count);
   if constexpr (kSlots > 1) squares = load_group<kWidth>(v, false, whole, count);
 
+  const StepState* const state = args.state;
   StepConstants<V> constants = given;
   V scale = lanes<V>(args.grad_scale);
   if (state != nullptr) {
+    if (state->stopped != 0) return;
     if constexpr (kSlots > 1) {
       if (threadIdx.x == 0) *shared = step_constants<V, kSlots>(args, state->lr, state->updates);
       __syncthreads();
