@@ -7,7 +7,7 @@
 #include "cpu/features.h"
 #include "cpu/tables.h"
 #if defined(DELTARULE_CUDA)
-#include "cuda/device.h"
+#include "cuda/devices.h"
 #endif
 #include "device.h"
 
@@ -118,6 +118,14 @@ std::string cuda_missing() {
 #else
   return "deltarule was built without CUDA; install the CUDA toolkit and build it from source with "
          "pip install . -C cmake.define.DELTARULE_CUDA=ON";
+#endif
+}
+
+Device& device_of(const void* memory) {
+#if defined(DELTARULE_CUDA)
+  return cuda::device_of(memory);
+#else
+  throw DeviceError(message("the array at ", memory, " is on a GPU; ", cuda_missing()));
 #endif
 }
 

@@ -88,7 +88,7 @@ struct Scheduler {
   struct sigaction fault_before{};
 };
 
-extern Scheduler scheduler;
+[[gnu::visibility("hidden")]] extern Scheduler scheduler;
 
 inline unsigned bit(const Fiber& fiber) { return 1u << fiber.lane; }
 

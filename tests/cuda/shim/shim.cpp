@@ -303,7 +303,6 @@ double seconds_of_patience() {
 // All blocks [0, together) of the scheduler, to their end.
 void run_together() {
   using Clock = std::chrono::steady_clock;
-  const auto patience = std::chrono::duration<double>(seconds_of_patience());
   unsigned long seen = scheduler.progress, idle = 0;
   Clock::time_point since;
   bool down = (scheduler.launches & 1) != 0;
@@ -336,7 +335,8 @@ void run_together() {
       idle = 0;
     } else if (++idle == 1000) {
       since = Clock::now();
-    } else if (idle > 1000 && idle % 1000 == 0 && Clock::now() - since > patience) {
+    } else if (idle > 1000 && idle % 1000 == 0 &&
+               Clock::now() - since > std::chrono::duration<double>(seconds_of_patience())) {
       report_deadlock("no progress for a long time");
     }
   }
