@@ -25,7 +25,7 @@ from typing import Any
 import deltarule as dr
 import harness
 import numpy as np
-from deltarule import _core
+from deltarule import _core, cuda
 from harness import Case, Clock
 
 Entry = tuple[str, Callable[[], Iterable[Case]]]
@@ -79,25 +79,18 @@ def nvidia_smi(fields: str) -> dict[str, str]:
 
 @functools.cache
 def card() -> dict[str, Any]:
-    """Name, driver, clocks, and what PyTorch or CuPy know: multiprocessors, bytes of memory and of L2."""
-    facts: dict[str, Any] = nvidia_smi(
-        "name,driver_version,memory.total,clocks.max.sm,clocks.max.memory,power.limit"
-    )
+    """Name, driver and clocks, and the bytes of L2, which PyTorch or CuPy know."""
+    facts: dict[str, Any] = nvidia_smi("driver_version,clocks.max.sm,clocks.max.memory,power.limit")
+    facts |= vars(cuda.properties()) | {"CUDA": dr.info()["cuda"]["runtime"]}
     if usable("torch"):
         import torch
 
-        properties = torch.cuda.get_device_properties(0)
-        facts |= {"name": properties.name, "multiprocessors": properties.multi_processor_count}
-        facts |= {"compute capability": f"{properties.major}.{properties.minor}"}
-        facts |= {"L2": getattr(properties, "L2_cache_size", 0), "memory": properties.total_memory}
+        facts["L2"] = getattr(torch.cuda.get_device_properties(0), "L2_cache_size", 0)
     elif usable("cupy"):
         import cupy
 
-        properties = cupy.cuda.runtime.getDeviceProperties(0)
-        facts |= {"name": properties["name"].decode(), "multiprocessors": properties["multiProcessorCount"]}
-        facts |= {"compute capability": f"{properties['major']}.{properties['minor']}"}
-        facts |= {"L2": properties["l2CacheSize"], "memory": properties["totalGlobalMem"]}
-    return {"name": f"{DEVICE}, name unknown", **facts}
+        facts["L2"] = cupy.cuda.runtime.getDeviceProperties(0)["l2CacheSize"]
+    return facts
 
 
 def sets(size: int) -> int:
@@ -127,8 +120,6 @@ def host(result: Any) -> np.ndarray:
 def synchronize() -> None:
     """Until all that we queued is done."""
     if DEVICE != "cpu":
-        from deltarule import cuda
-
         cuda.synchronize()
 
 
@@ -238,17 +229,30 @@ def rotated(calls: list[Callable[[], Any]]) -> Callable[[], Any]:
     return lambda: next(turn)()
 
 
-def graphed(calls: list[Callable[[], Any]], stream: int | None = None) -> Callable[[], None]:
-    """All these calls' work as one CUDA graph, captured from PyTorch's stream or the one at an address."""
+def torch_graph(calls: list[Callable[[], Any]]) -> Callable[[], None]:
+    """All these calls' work as one CUDA graph."""
     import torch
 
     for call in calls:  # whatever they set up once
         call()
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph, stream=None if stream is None else torch.cuda.ExternalStream(stream)):
+    with torch.cuda.graph(graph):
         for call in calls:
             call()
     return graph.replay
+
+
+def own_graph(calls: list[Callable[[], Any]]) -> Callable[[], None]:
+    """The same of our calls, which are recorded as the engine records a training step."""
+    for call in calls:
+        call()
+    _core.cuda.record(f"{DEVICE}:0")
+    try:
+        for call in calls:
+            call()
+    finally:
+        recording = _core.cuda.recorded(f"{DEVICE}:0")
+    return lambda: _core.cuda.run(recording, f"{DEVICE}:0")
 
 
 def torch_products(tf32: bool) -> Callable[[], None]:
@@ -359,8 +363,8 @@ def main(options: argparse.Namespace, entries: Callable[[argparse.Namespace], It
             environment["DELTARULE_CUDA_GEMM"] = options.kernel
         sys.stdout.flush()
         os.execve(sys.executable, [sys.executable, *sys.argv], environment)
-    if "cuda:0" not in dr.devices():
-        sys.exit("no GPU, or a build without it: dr.devices() has no cuda:0 (deltarule info says why)")
+    if not cuda.is_available():
+        sys.exit(f"no GPU: {cuda.missing()}")
     run(options, entries)
 
 

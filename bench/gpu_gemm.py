@@ -2,7 +2,7 @@
 
 cuBLAS is the peer, through CuPy (float32) and PyTorch (float32, TF32, bf16). The layers' products take microseconds,
 less than a call from Python: there everybody's are captured into a CUDA graph, a rotation through all sets of operands,
-and the graph is timed. CuPy cannot capture cuBLAS, so it is left out there. Ours are captured from our own stream.
+and the graph is timed. CuPy cannot capture cuBLAS, so it is left out there.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from typing import Any
 import deltarule as dr
 import gpu
 import numpy as np
-from deltarule import _core
 from gemm import ROUNDING
 from gpu_nets import NETS
 from harness import Case
@@ -162,7 +161,7 @@ def captured(
     """One graph of all calls; that it computes something is checked too."""
     if prepare is not None:
         prepare()
-    graph = gpu.graphed(calls, _core.stream_address("cuda:0") if name == "deltarule" else None)
+    graph = gpu.own_graph(calls) if name == "deltarule" else gpu.torch_graph(calls)
     out = calls[0].keywords["out"]
     out[...] = float("nan")
     gpu.idle()
@@ -185,11 +184,7 @@ def case(
         except RuntimeError as error:  # one method for everybody
             as_graph = False
             print(f"{text}: no graph, timed call by call: {str(error).splitlines()[0]}")
-    # A graph runs on PyTorch's stream, whoever's work it is.
-    clocks = {
-        name: gpu.clock(work[name], "torch" if as_graph else name, prepare)
-        for name, (_, prepare) in made.items()
-    }
+    clocks = {name: gpu.clock(work[name], name, prepare) for name, (_, prepare) in made.items()}
     facts = {"shape": list(shape), "layout": layout, "precision": precision, "kernel": options.kernel}
     steps = product.sets if as_graph else 1
     yield Case(

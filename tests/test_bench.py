@@ -270,6 +270,7 @@ sys.path.insert(0, {folder!r})
 import gpu
 gpu.DEVICE = "cpu"
 gpu.usable = lambda peer: False
+gpu.card = lambda: {{"name": "a stand-in"}}
 gpu.copy_peak = lambda: 10.0
 gpu.main = gpu.run
 sys.argv = [{script!r}, "--device", "cuda", "--quick", "--json", {out!r}]
@@ -370,7 +371,7 @@ def test_no_bench_of_a_gpu_without_one(harness, monkeypatch):
     import gpu
 
     monkeypatch.setenv(harness.CHILD, "1")
-    monkeypatch.setattr(gpu.dr, "devices", lambda: ["cpu"])
+    monkeypatch.setattr(gpu.cuda, "is_available", lambda: False)
     with pytest.raises(SystemExit, match="no GPU"):
         gpu.main(argparse.Namespace(), lambda options: iter(()))
 
@@ -385,6 +386,7 @@ def test_an_entry_that_fails_is_named_and_the_next_one_goes_on(harness, monkeypa
         raise AssertionError("deltarule is wrong")
 
     monkeypatch.setattr(gpu, "DEVICE", "cpu")
+    monkeypatch.setattr(gpu, "card", lambda: {"name": "a stand-in"})
     monkeypatch.setattr(gpu, "usable", lambda peer: False)
     monkeypatch.setattr(gpu, "fma_peak", lambda: 100.0)
     monkeypatch.setattr(gpu, "copy_peak", lambda: 10.0)
