@@ -37,13 +37,14 @@ if(build_cuda STREQUAL "ON")
   message(STATUS "CUDA device for ${CMAKE_CUDA_ARCHITECTURES}, ${DELTARULE_NVCC}")
   set(cuda_sources ${cuda_kernels} csrc/cuda/table.cpp)
   set_source_files_properties(${cuda_kernels} PROPERTIES COMPILE_OPTIONS
-    "--expt-relaxed-constexpr;--expt-extended-lambda;-Xcompiler=-Wall,-Wextra,-ffp-contract=off,-fno-math-errno")
+    "--expt-relaxed-constexpr;--expt-extended-lambda;--compress-mode=size;-Xcompiler=-Wall,-Wextra,-ffp-contract=off,-fno-math-errno")
   find_package(CUDAToolkit REQUIRED)
   set(cuda_libraries CUDA::cudart_static)
   set(cuda_definitions DELTARULE_CUDA)
 elseif(build_cuda STREQUAL "EMULATE")
+  file(GLOB emulator RELATIVE ${CMAKE_CURRENT_SOURCE_DIR} CONFIGURE_DEPENDS tests/cuda/shim/*.cpp)
   # The same files as C++ over tests/cuda/shim: a GPU in software.
-  set(cuda_sources ${cuda_kernels} csrc/cuda/table.cpp tests/cuda/shim/shim.cpp)
+  set(cuda_sources ${cuda_kernels} csrc/cuda/table.cpp ${emulator})
   set_source_files_properties(${cuda_kernels} PROPERTIES LANGUAGE CXX
     COMPILE_OPTIONS "-xc++;-Wno-unknown-pragmas")
   set(cuda_includes tests/cuda/shim)
