@@ -19,6 +19,7 @@ import subprocess
 import sys
 import time
 import traceback
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -157,7 +158,10 @@ class CupyEvents:
     def __init__(self, stream: int | None) -> None:
         import cupy
 
-        self.stream = cupy.cuda.get_current_stream() if stream is None else cupy.cuda.ExternalStream(stream)
+        with warnings.catch_warnings():  # CuPy 14 has another name for it
+            warnings.simplefilter("ignore")
+            own = cupy.cuda.get_current_stream() if stream is None else cupy.cuda.ExternalStream(stream)
+        self.stream = own
         self.first, self.last = cupy.cuda.Event(), cupy.cuda.Event()
         self.idle, self.elapsed = cupy.cuda.Device().synchronize, cupy.cuda.get_elapsed_time
 
