@@ -28,11 +28,11 @@ template <class T> struct Incoming {
 
   const TrainRowsArgs& args;
   const int inputs, outputs;
-  int64_t row, after;  // on its way, and the one that follows
-  int64_t label;
-  double rate;
-  T target;
-  Bits bits[kAhead];
+  int64_t row = 0, after = 0;  // on its way, and the one that follows
+  int64_t label = 0;
+  double rate = 0.0;
+  T target = 0;
+  Bits bits[kAhead] = {};
 
   // 0 beyond the last: loaded then for nothing.
   __device__ __forceinline__ int64_t row_of(const Head& head, int step) const {
