@@ -1,6 +1,7 @@
-// The emulated GPU's execution: fibers, their schedule, barriers, exchanges. runtime.cpp queues the work.
+// The emulated GPU's execution: fibers, their schedule, barriers, exchanges. queue.cpp queues the work.
 #include "shim.h"
 
+#include <signal.h>
 #include <sys/mman.h>
 
 #include <algorithm>
@@ -17,7 +18,10 @@
 
 #include "symbols.h"
 
-#if !defined(__x86_64__)
+#if defined(__x86_64__) && !defined(DELTARULE_SHIM_UCONTEXT)
+#define SHIM_ASSEMBLY 1
+#else
+#define SHIM_ASSEMBLY 0
 #include <ucontext.h>
 #endif
 
@@ -28,7 +32,7 @@
 
 // --- Context switch ---
 
-#if defined(__x86_64__)
+#if SHIM_ASSEMBLY
 extern "C" void deltarule_shim_switch(void** save, void* to);
 asm(R"(
   .text
@@ -120,6 +124,11 @@ struct Scheduler {
   void* fake_stack = nullptr;
   const void* host_stack = nullptr;
   size_t host_stack_size = 0;
+  bool from_host = false;  // the last switch was from the scheduler
+  // The lanes of a warp that take turns now, and who is left of them.
+  unsigned batch = 0;
+  bool batch_down = false;
+  Fiber* batch_fibers = nullptr;
   const Shape* shape = nullptr;
   const void* function = nullptr;
   const std::function<void()>* body = nullptr;
@@ -132,13 +141,11 @@ struct Scheduler {
   unsigned long progress = 0;  // counts what is not a spin
   unsigned long launches = 0;
   bool descending = false;
-#if !defined(__x86_64__)
-  ucontext_t context;
-  std::vector<std::unique_ptr<ucontext_t>> contexts;
-#endif
+  struct sigaction fault_before{};
 };
 
 Scheduler scheduler;
+thread_local bool executing = false;
 
 [[noreturn, gnu::noinline]] void fiber_main();
 
@@ -160,62 +167,62 @@ void* new_stack() {
   return stack;
 }
 
-// Starts or continues a fiber and comes back when it waits or ends.
-void resume(Fiber& fiber) {
-  current = &fiber;
-  place = fiber.block;
+// Leaves the running context, to be continued from `save` (null: never), and starts or continues `fiber`, or the
+// scheduler if there is none.
+void transfer(void** save, [[maybe_unused]] void** fake_stack, Fiber* fiber) {
+  void* to = scheduler.stack_pointer;
+  if (fiber != nullptr) {
+    current = fiber;
+    if (fiber->stack == nullptr) fiber->stack = new_stack();
+    to = fiber->stack_pointer;
+  }
 #if defined(__SANITIZE_ADDRESS__)
-  if (fiber.stack == nullptr) fiber.stack = new_stack();
-  __sanitizer_start_switch_fiber(&scheduler.fake_stack, stack_bottom(fiber.stack), kStack);
+  __sanitizer_start_switch_fiber(fake_stack, fiber != nullptr ? stack_bottom(fiber->stack) : scheduler.host_stack,
+                                 fiber != nullptr ? kStack : scheduler.host_stack_size);
 #endif
-#if defined(__x86_64__)
-  if (fiber.stack_pointer == nullptr) {
-    if (fiber.stack == nullptr) fiber.stack = new_stack();
-    void** top = reinterpret_cast<void**>(stack_bottom(fiber.stack) + kStack);
+#if SHIM_ASSEMBLY
+  if (to == nullptr) {
+    void** top = reinterpret_cast<void**>(stack_bottom(fiber->stack) + kStack);
     top[-1] = nullptr;  // the entry has no caller
     top[-2] = reinterpret_cast<void*>(&fiber_main);
-    fiber.stack_pointer = top - 8;
+    to = top - 8;
   }
-  deltarule_shim_switch(&scheduler.stack_pointer, fiber.stack_pointer);
+  void* nowhere;
+  deltarule_shim_switch(save == nullptr ? &nowhere : save, to);
 #else
-  if (fiber.stack_pointer == nullptr) {
-    if (fiber.stack == nullptr) fiber.stack = new_stack();
+  if (to == nullptr) {
     ucontext_t* context = new ucontext_t;
     getcontext(context);
-    context->uc_stack.ss_sp = stack_bottom(fiber.stack);
+    context->uc_stack.ss_sp = stack_bottom(fiber->stack);
     context->uc_stack.ss_size = kStack;
     context->uc_link = nullptr;
     makecontext(context, fiber_main, 0);
-    fiber.stack_pointer = context;
+    to = fiber->stack_pointer = context;
   }
-  swapcontext(&scheduler.context, static_cast<ucontext_t*>(fiber.stack_pointer));
+  if (save == nullptr) setcontext(static_cast<ucontext_t*>(to));
+  if (*save == nullptr) *save = new ucontext_t;
+  swapcontext(static_cast<ucontext_t*>(*save), static_cast<ucontext_t*>(to));
 #endif
 #if defined(__SANITIZE_ADDRESS__)
-  __sanitizer_finish_switch_fiber(scheduler.fake_stack, nullptr, nullptr);
+  __sanitizer_finish_switch_fiber(*fake_stack, nullptr, nullptr);
 #endif
 }
 
-// Back to the scheduler; returns when the fiber is resumed.
-void suspend([[maybe_unused]] bool for_good) {
-  Fiber* self = current;
-#if defined(__SANITIZE_ADDRESS__)
-  __sanitizer_start_switch_fiber(for_good ? nullptr : &self->fake_stack, scheduler.host_stack,
-                                 scheduler.host_stack_size);
-#endif
-#if defined(__x86_64__)
-  deltarule_shim_switch(&self->stack_pointer, scheduler.stack_pointer);
-#else
-  swapcontext(static_cast<ucontext_t*>(self->stack_pointer), &scheduler.context);
-#endif
-#if defined(__SANITIZE_ADDRESS__)
-  __sanitizer_finish_switch_fiber(self->fake_stack, nullptr, nullptr);
-#endif
+// Whose turn it is in the running warp, null at the end of the batch.
+Fiber* next_of_batch() {
+  const unsigned batch = scheduler.batch;
+  if (batch == 0) return nullptr;
+  const int lane = scheduler.batch_down ? 31 - std::countl_zero(batch) : std::countr_zero(batch);
+  scheduler.batch = batch & ~(1u << lane);
+  return &scheduler.batch_fibers[lane];
 }
 
 void wait_at(const char* where) {
-  current->where = where;
-  suspend(false);
-  current->where = nullptr;
+  Fiber* self = current;
+  self->where = where;
+  scheduler.from_host = false;
+  transfer(&self->stack_pointer, &self->fake_stack, next_of_batch());
+  self->where = nullptr;
 }
 
 unsigned bit(const Fiber& fiber) { return 1u << fiber.lane; }
@@ -271,7 +278,7 @@ Meeting* new_meeting(size_t bytes) {
     meeting->capacity = (bytes + 63) / 64 * 64;
     meeting->data = static_cast<unsigned char*>(std::aligned_alloc(64, meeting->capacity));
   }
-  std::memset(meeting->data, kPoison, bytes);  // what lanes outside of the mask give
+  if (bytes > 0) std::memset(meeting->data, kPoison, bytes);  // what lanes outside of the mask give
   return meeting;
 }
 
@@ -332,12 +339,29 @@ void leave() {
 
 void fiber_main() {
 #if defined(__SANITIZE_ADDRESS__)
-  __sanitizer_finish_switch_fiber(nullptr, &scheduler.host_stack, &scheduler.host_stack_size);
+  if (scheduler.from_host) {
+    __sanitizer_finish_switch_fiber(nullptr, &scheduler.host_stack, &scheduler.host_stack_size);
+  } else {
+    __sanitizer_finish_switch_fiber(nullptr, nullptr, nullptr);
+  }
 #endif
-  (*scheduler.body)();
-  leave();
-  suspend(true);
-  std::abort();
+  for (;;) {
+    (*scheduler.body)();
+    leave();
+    Fiber* self = current;
+    Fiber* next = next_of_batch();
+#if !SHIM_ASSEMBLY
+    delete static_cast<ucontext_t*>(self->stack_pointer);
+#endif
+    if (next != nullptr && next->stack == nullptr) {  // a thread that has not begun goes on with this stack
+      next->stack = self->stack;
+      current = next;
+      continue;
+    }
+    scheduler.stacks.push_back(self->stack);
+    scheduler.from_host = false;
+    transfer(nullptr, nullptr, next);
+  }
 }
 
 void prepare(Block& block, uint64_t index, unsigned rank, unsigned first) {
@@ -402,27 +426,18 @@ void finish(Block& block) {
   }
 }
 
-// Runs a warp until all its lanes wait. Lanes take turns upwards and downwards.
+// Runs a warp until all its lanes wait. Lanes take turns upwards and downwards, one switching to the next.
 void run_warp(Block& block, int w) {
   Warp& warp = block.warp[w];
-  Fiber* fibers = block.fibers + 32 * w;
+  place = &block;
+  scheduler.batch_fibers = block.fibers + 32 * w;
   while (warp.ready != 0) {
-    unsigned batch = warp.ready;
+    scheduler.batch = warp.ready;
+    scheduler.batch_down = scheduler.descending;
+    scheduler.descending = !scheduler.descending;
     warp.ready = 0;
-    const bool descending = scheduler.descending;
-    scheduler.descending = !descending;
-    while (batch != 0) {
-      const int lane = descending ? 31 - std::countl_zero(batch) : std::countr_zero(batch);
-      batch &= ~(1u << lane);
-      Fiber& fiber = fibers[lane];
-      resume(fiber);
-      if ((warp.alive >> lane & 1) == 0) {
-        scheduler.stacks.push_back(fiber.stack);
-#if !defined(__x86_64__)
-        delete static_cast<ucontext_t*>(fiber.stack_pointer);
-#endif
-      }
-    }
+    scheduler.from_host = true;
+    transfer(&scheduler.stack_pointer, &scheduler.fake_stack, next_of_batch());
   }
 }
 
@@ -463,10 +478,16 @@ void run_warp(Block& block, int w) {
   fail("%s: of the threads that run together %s; %d have returned", what, text, returned);
 }
 
+// Threads that spin without any progress elsewhere for so long are taken for a deadlock.
+double seconds_of_patience() {
+  const char* text = std::getenv("DELTARULE_EMULATED_PATIENCE");
+  return text == nullptr ? 20.0 : std::atof(text);
+}
+
 // All blocks [0, together) of the scheduler, to their end.
 void run_together() {
   using Clock = std::chrono::steady_clock;
-  constexpr auto kPatience = std::chrono::seconds(20);
+  const auto patience = std::chrono::duration<double>(seconds_of_patience());
   unsigned long seen = scheduler.progress, idle = 0;
   Clock::time_point since;
   bool down = (scheduler.launches & 1) != 0;
@@ -499,8 +520,8 @@ void run_together() {
       idle = 0;
     } else if (++idle == 1000) {
       since = Clock::now();
-    } else if (idle > 1000 && idle % 1000 == 0 && Clock::now() - since > kPatience) {
-      report_deadlock("no progress for 20 seconds");
+    } else if (idle > 1000 && idle % 1000 == 0 && Clock::now() - since > patience) {
+      report_deadlock("no progress for a long time");
     }
   }
   for (int i = 0; i < scheduler.together; ++i) {
@@ -545,10 +566,12 @@ void fail(const char* format, ...) {
   std::abort();
 }
 
-void relax() {
+void relax(const char* where) {
   current->warp->yielded |= bit(*current);
-  wait_at("a loop that relaxes");
+  wait_at(where);
 }
+
+void note_progress() { ++scheduler.progress; }
 
 void barrier_sync(int id, int threads) {
   static const char* const names[kBarriers] = {
@@ -662,8 +685,7 @@ void cluster_arrive() {
 void cluster_wait() {
   const ClusterBarrier& barrier = scheduler.clusters[current->block->first];
   while (static_cast<int>(barrier.generation) == current->vote) {
-    current->warp->yielded |= bit(*current);
-    wait_at("the barrier of the cluster");
+    relax("the barrier of the cluster");
   }
 }
 
@@ -693,7 +715,25 @@ void complete(Queue queue) {
   for (auto& w : work) w();
 }
 
+namespace {
+
+// Says which kernel touched memory it may not; then the fault takes its way.
+void on_fault(int signal, siginfo_t* info, void*) {
+  sigaction(signal, &scheduler.fault_before, nullptr);
+  if (!executing || current == nullptr) return;
+  const uint3 b = current->block->block_index, t = current->thread;
+  std::fprintf(stderr, "deltarule shim: kernel %s, block (%u,%u,%u), thread (%u,%u,%u): fault at address %p\n",
+               symbol_name(scheduler.function).c_str(), b.x, b.y, b.z, t.x, t.y, t.z, info->si_addr);
+}
+
+}  // namespace
+
 void execute(const Shape& shape, const void* function, const std::function<void()>& body) {
+  struct sigaction action{};
+  action.sa_sigaction = on_fault;
+  action.sa_flags = SA_SIGINFO | SA_ONSTACK;
+  sigaction(SIGSEGV, &action, &scheduler.fault_before);
+  executing = true;
   scheduler.shape = &shape;
   scheduler.function = function;
   scheduler.body = &body;
@@ -715,6 +755,8 @@ void execute(const Shape& shape, const void* function, const std::function<void(
     run_together();
   }
   scheduler.shape = nullptr;
+  executing = false;
+  sigaction(SIGSEGV, &scheduler.fault_before, nullptr);
 }
 
 }  // namespace shim
