@@ -23,7 +23,7 @@ class Memory(ctypes.Structure):
 class Call(ctypes.Structure):
     _fields_ = [
         *[(name, ctypes.c_int32) for name in "precision trans_a trans_b epilogue activation nesterov".split()],
-        *[(name, ctypes.c_int32) for name in "columns splits".split()],
+        *[(name, ctypes.c_int32) for name in "columns splits multiprocessors".split()],
         *[(name, ctypes.c_int64) for name in "M N K lda ldb ldc ldz ldy".split()],
         *[(name, ctypes.c_double) for name in "alpha beta slope lr momentum weight_decay".split()],
         *[(name, ctypes.c_void_p) for name in "a b c bias z y db velocity".split()],
@@ -54,7 +54,7 @@ def build(folder):
             return None
         shim = ROOT / "tests/cuda/shim"
         command = [compiler, *EMULATED, f"-I{shim}", f"-I{ROOT / 'csrc'}", "-x", "c++", *sorted(shim.glob("*.cpp"))]
-        command += [*sources, "-shared", "-pthread", "-ldl"]
+        command += [*sources, ROOT / "tests/cuda/ptx_hopper.cpp", "-shared", "-pthread", "-ldl"]
     subprocess.run([*command, "-o", library], check=True)
     return library
 
@@ -63,15 +63,21 @@ class Hopper:
     def __init__(self, library):
         self.library = ctypes.CDLL(os.fspath(library))
         self.library.hopper_gemm.restype = ctypes.c_char_p
+        if hasattr(self.library, "ptx_hopper_layouts"):
+            self.library.ptx_hopper_layouts.restype = ctypes.c_char_p
 
     def gemm(
-        self, a, b, c, *, plan=None, precision="highest", trans_a=False, trans_b=False, epilogue="none",
+        self, a, b, c, *, plan=None, multiprocessors=2, precision="highest", trans_a=False, trans_b=False, epilogue="none",
         activation="linear", bias=None, z=None, y=None, db=None, velocity=None, state=None, **numbers,
     ):  # fmt: skip
-        """As _core.kernels.gemm. plan: (columns, splits), else as planned if that pays. state: (lr, stopped)."""
+        """As _core.kernels.gemm. plan: (columns, splits), else as planned if that pays. state: (lr, stopped).
+
+        Few multiprocessors, so that each takes several units.
+        """
         call = Call(precision=PRECISIONS.index(precision), trans_a=trans_a, trans_b=trans_b, alpha=1.0)
         call.epilogue, call.activation = EPILOGUES.index(epilogue), _core.activations().index(activation)
         call.columns, call.splits = plan or (0, 0)
+        call.multiprocessors = multiprocessors
         call.M, call.N = c.shape
         call.K = a.shape[0] if trans_a else a.shape[1]
         for name, value in numbers.items():

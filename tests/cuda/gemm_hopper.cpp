@@ -56,7 +56,8 @@ struct Memory {
 };
 
 struct Call {
-  int32_t precision, trans_a, trans_b, epilogue, activation, nesterov, columns, splits;  // columns 0: as planned
+  int32_t precision, trans_a, trans_b, epilogue, activation, nesterov;
+  int32_t columns, splits, multiprocessors;  // columns 0: as planned; multiprocessors 0: all
   int64_t M, N, K, lda, ldb, ldc, ldz, ldy;
   double alpha, beta, slope, lr, momentum, weight_decay;
   void *a, *b, *c, *bias, *z, *y, *db, *velocity;
@@ -122,13 +123,17 @@ extern "C" __attribute__((visibility("default"))) const char* hopper_gemm(const 
     ok(cudaMemcpy(state, &values, sizeof values, cudaMemcpyHostToDevice));
     args.state = state;
   }
+  Context& context = here();
+  const int all = context.multiprocessors;
+  if (call->multiprocessors > 0) context.multiprocessors = call->multiprocessors;
   bool taken;
   if (call->columns == 0) {
     taken = deltarule::cuda::hopper_gemm(args);
   } else {
     taken = deltarule::cuda::hopper_gemm(args, HopperPlan{call->columns, call->splits, 0});
   }
-  ok(cudaStreamSynchronize(here().stream));
+  context.multiprocessors = all;
+  ok(cudaStreamSynchronize(context.stream));
   for (int i = 0; i < count; ++i) {
     ok(cudaMemcpy(memory[i].host, device[static_cast<size_t>(i)], static_cast<size_t>(memory[i].bytes),
                   cudaMemcpyDeviceToHost));
