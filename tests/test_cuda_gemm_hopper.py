@@ -194,6 +194,12 @@ def test_sums_that_overflow_give_float32_s_infinities(hopper, precision):
     assert np.all(np.isposinf(got[:, :35]))
     assert np.all(np.isfinite(got[:, 35:]))
 
+    below = np.float32(2.0**63 * (2 - 2.0**-10))  # its square is finite, that of its highest plane is not
+    a, b = np.zeros((64, 100), np.float32), np.zeros((100, 70), np.float32)
+    a[:, 3], b[3] = below, below
+    hopper.gemm(a, b, got, plan=(128, 1), precision=precision)
+    assert np.all(got == below * below)
+
 
 @each_precision
 @pytest.mark.parametrize("name", ["linear", "tanh", "gelu"])
