@@ -59,7 +59,8 @@ const std::vector<Isa>& isas();         // best first
 void set_isa(const std::string& name);  // throws ValueError naming the choices
 const Kernels& current_kernels();       // the CPU's table in use
 
-const std::vector<Device*>& devices();         // the CPU first
+Device& cpu_device();
+const std::vector<Device*>& devices();         // the CPU first; the first call starts CUDA's driver
 Device& find_device(const std::string& name);  // throws DeviceError naming what is there, and why CUDA is not
 // The GPU whose memory a pointer of another library is to; throws DeviceError where it is none's.
 Device& device_of(const void* memory);

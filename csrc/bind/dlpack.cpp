@@ -231,10 +231,13 @@ void bind_dlpack(py::module_& m) {
   array.def("__dlpack_device__", &place_of);
   array.def_property_readonly("__cuda_array_interface__", &cuda_interface);
   m.def("from_cuda_interface", &from_cuda_interface, py::arg("interface"), py::arg("owner"));
-  m.def("stream_address", [](const std::string& name) {
-    Device& device = find_device(name);
-    return device.address(device);
-  });
+  m.def(
+      "stream_address",
+      [](const std::string& name) {
+        Device& device = find_device(name);
+        return device.address(device);
+      },
+      py::arg("name"));
 }
 
 }  // namespace deltarule

@@ -1,7 +1,7 @@
 // Memory shared with other libraries: the order of their streams and ours, and whose a pointer is.
 #include "base/check.h"
 #include "cuda/context.h"
-#include "cuda/device.h"
+#include "cuda/devices.h"
 #include "cuda/interchange.h"
 
 namespace deltarule::cuda {

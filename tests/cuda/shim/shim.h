@@ -39,8 +39,9 @@ struct Place {
   dim3 block_dim, grid_dim;
 };
 
-extern Fiber* current;
-extern Place* place;  // of the running block
+// Hidden: read without a detour in a shared library.
+[[gnu::visibility("hidden")]] extern Fiber* current;
+[[gnu::visibility("hidden")]] extern Place* place;  // of the running block
 
 // Ends the process with one line: kernel, block, thread, and this text.
 [[noreturn, gnu::format(printf, 1, 2)]] void fail(const char* format, ...);
