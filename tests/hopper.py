@@ -20,15 +20,19 @@ class Memory(ctypes.Structure):
     _fields_ = [("host", ctypes.c_void_p), ("bytes", ctypes.c_int64)]
 
 
+def fields(kind, names):
+    return [(name, kind) for name in names.split()]
+
+
 class Call(ctypes.Structure):
     _fields_ = [
-        *[(name, ctypes.c_int32) for name in "precision trans_a trans_b epilogue activation nesterov".split()],
-        *[(name, ctypes.c_int32) for name in "columns splits multiprocessors".split()],
-        *[(name, ctypes.c_int64) for name in "M N K lda ldb ldc ldz ldy".split()],
-        *[(name, ctypes.c_double) for name in "alpha beta slope lr momentum weight_decay".split()],
-        *[(name, ctypes.c_void_p) for name in "a b c bias z y db velocity".split()],
-        *[(name, ctypes.c_int32) for name in "has_state stopped".split()],
-        ("state_lr", ctypes.c_double),
+        *fields(ctypes.c_int32, "precision trans_a trans_b epilogue activation nesterov"),
+        *fields(ctypes.c_int32, "columns splits multiprocessors"),
+        *fields(ctypes.c_int64, "M N K lda ldb ldc ldz ldy"),
+        *fields(ctypes.c_double, "alpha beta slope lr momentum weight_decay"),
+        *fields(ctypes.c_void_p, "a b c bias z y db velocity"),
+        *fields(ctypes.c_int32, "has_state stopped"),
+        *fields(ctypes.c_double, "state_lr"),
     ]
 
 
@@ -53,8 +57,9 @@ def build(folder):
         if compiler is None:
             return None
         shim = ROOT / "tests/cuda/shim"
-        command = [compiler, *EMULATED, f"-I{shim}", f"-I{ROOT / 'csrc'}", "-x", "c++", *sorted(shim.glob("*.cpp"))]
-        command += [*sources, ROOT / "tests/cuda/ptx_hopper.cpp", "-shared", "-pthread", "-ldl"]
+        sources += [*sorted(shim.glob("*.cpp")), ROOT / "tests/cuda/ptx_hopper.cpp"]
+        command = [compiler, *EMULATED, f"-I{shim}", f"-I{ROOT / 'csrc'}", "-x", "c++", *sources]
+        command += ["-shared", "-pthread", "-ldl"]
     subprocess.run([*command, "-o", library], check=True)
     return library
 
@@ -67,8 +72,8 @@ class Hopper:
             self.library.ptx_hopper_layouts.restype = ctypes.c_char_p
 
     def gemm(
-        self, a, b, c, *, plan=None, multiprocessors=2, precision="highest", trans_a=False, trans_b=False, epilogue="none",
-        activation="linear", bias=None, z=None, y=None, db=None, velocity=None, state=None, **numbers,
+        self, a, b, c, *, plan=None, multiprocessors=2, precision="highest", trans_a=False, trans_b=False,
+        epilogue="none", activation="linear", bias=None, z=None, y=None, db=None, velocity=None, state=None, **numbers,
     ):  # fmt: skip
         """As _core.kernels.gemm. plan: (columns, splits), else as planned if that pays. state: (lr, stopped).
 

@@ -20,8 +20,11 @@
 //            themselves in float32: no flag goes to the host, and C is written once.
 // Arithmetic The ceiling is 990 TFLOP/s over 1, 3 or 6 products: 990, 330, 165. By the estimate in gemm_hopper.h
 //            1000 x 2000 x 2500 takes 75 us for "highest" and 30 more for the planes, where float32 takes 250.
+//            To measure first: the rate of make_planes, which with one plane takes as long as the products; two blocks
+//            in a cluster that share B by multicast, for "high", which needs more from L2 than it gives.
 // Measured   Not run on hardware yet; on the emulated GPU (tests/cuda/shim) every test of
-//            tests/test_cuda_gemm_hopper.py. nvcc 13.0, sm_90a: REGISTERS
+//            tests/test_cuda_gemm_hopper.py. nvcc 13.0, sm_90a: 168 registers at the start (consumers go on with 232,
+//            the producer with 40), make_planes 32, no spills, no serialised wgmma; 226 KB of shared memory.
 // Refs       See gemm_hopper_ring.cuh and ptx_hopper.cuh; Henry, Tang, Heinecke, "Leveraging the bfloat16 Artificial
 //            Intelligence Datatype For Higher-Precision Computations", 2019.
 #include "cuda/gemm.h"
@@ -98,7 +101,8 @@ __device__ __forceinline__ void finish_tile(const EpilogueParams<float>& params,
                                             const float (&sum)[F::kColumns / 2]) {
   const int warp = team.thread / 32, lane = team.thread % 32;
   constexpr int kWarps = 4 / F::kPhases;  // of a phase
-  team.sync();                            // the tile before has left
+  static_assert(TileFinish<float, F::kColumns, kGroup>::kSharedBytes <= F::kStagedFloats * 4);
+  team.sync();  // the tile before has left
   TileFinish<float, F::kColumns, kGroup> finish(params, team, row_tile, unit.column_tile);
   finish.run(staged, F::kStride, F::kPhases, unit.split, [&](int phase) {
     if (warp / kWarps != phase) return;
@@ -147,7 +151,7 @@ __global__ void __launch_bounds__(kThreads, 1)
   if (job.epilogue.stopped()) return;
   const Ring<F> ring(shared);
   if (threadIdx.x == 0) ring.init();
-  const bool exact = !planes_hold(job.magnitudes, job.magnitude_count, job.limits, ring.staged);
+  const bool exact = !planes_hold(job.magnitudes, job.magnitude_count, job.limits, ring.start);
   const int group = __shfl_sync(0xFFFFFFFFu, static_cast<int>(threadIdx.x) / kGroup, 0);
   if (group == kConsumers) {
     registers_give<40>();
@@ -206,6 +210,8 @@ template <class F, int kMajorA, int kMajorB> bool is_loaded() {
 #endif
 }
 
+constexpr int64_t kMostUnits = 0x7FFFFFFF;
+
 template <class F, int kMajorA, int kMajorB> bool multiply(const GemmArgs& args, const HopperPlan& plan) {
   if (!is_loaded<F, kMajorA, kMajorB>()) return false;
   PlaneJob planes{};
@@ -223,6 +229,7 @@ template <class F, int kMajorA, int kMajorB> bool multiply(const GemmArgs& args,
   job.epilogue = epilogue_params<float>(args);
   set_tiles(job.epilogue, kGroupRows, F::kColumns, plan.splits, false);
   job.units = hopper_units(args.M, args.N, args.K, plan);
+  if (job.units.count() > kMostUnits) return false;
   job.K = args.K;
   job.magnitude_count = static_cast<int>(blocks);
   job.limits = plane_limits(F::kPlanes, args.K);

@@ -63,12 +63,13 @@ constexpr HopperUnits hopper_units(int64_t M, int64_t N, int64_t K, const Hopper
 
 constexpr double kHopperClock = 1.7e9;  // cycles a second under this load
 constexpr int64_t kHopperMultiprocessors = 132;
-constexpr double kHopperLaunchCycles = 2500;    // from the end of one kernel to the first work of the next
-constexpr double kHopperUnitCycles = 2000;      // until the first stage is loaded
-constexpr double kHopperLoadBytes = 35;         // a cycle from L2 into one multiprocessor while all of them load
-constexpr double kHopperStoreBytes = 20;        // the same for what the epilogue moves
-constexpr double kHopperSplitRate = 2.5e12;     // bytes a second that the making of planes reads and writes
-constexpr double kHopperOtherwiseRate = 40e12;  // FLOP a second of float32 arithmetic
+constexpr double kHopperLaunchCycles = 2500;  // from the end of one kernel to the first work of the next
+constexpr double kHopperUnitCycles = 2000;    // until the first stage is loaded
+constexpr double kHopperLoadBytes = 35;       // a cycle from L2 into one multiprocessor while all of them load
+constexpr double kHopperStoreBytes = 20;      // the same for what the epilogue moves
+constexpr double kHopperSplitRate = 2.5e12;   // bytes a second that the making of planes reads and writes
+// FLOP a second of the best other kernel by the number of planes: planes made on the way to mma.sync.
+constexpr double kHopperOtherwiseRate[4] = {0, 300e12, 110e12, 60e12};
 constexpr double kHopperOtherwiseLeast = 5e-6;  // seconds of its launch, its first loads and its last stores
 
 // Cycles for a block of K: 2048 multiply-adds each, or the loads.
@@ -102,13 +103,13 @@ constexpr HopperPlan hopper_plan(int64_t M, int64_t N, int64_t K, int planes) {
   return best;
 }
 
-// Whether planes and tensor cores are estimated to be faster than float32 arithmetic.
+// Whether this is estimated to be faster than what else there is.
 constexpr bool hopper_pays(int64_t M, int64_t N, int64_t K, int planes, const HopperPlan& plan) {
   const double elements = static_cast<double>(M + N) * static_cast<double>(K);
   const double making = elements * (4 + 2 * planes) / kHopperSplitRate;
   const double here = making + (plan.cycles + kHopperLaunchCycles) / kHopperClock;
   const double flop = 2.0 * static_cast<double>(M) * static_cast<double>(N) * static_cast<double>(K);
-  return here < flop / kHopperOtherwiseRate + kHopperOtherwiseLeast;
+  return here < flop / kHopperOtherwiseRate[planes] + kHopperOtherwiseLeast;
 }
 
 // hopper_gemm by this plan, whether it pays or not. False: not a Hopper GPU, not built for it, not float32, or no

@@ -32,7 +32,7 @@ constexpr int kGroupRows = kHopperRows / kConsumers;
 constexpr int kBoxBytes = 64 * kHopperDepth * 2;  // of a box across k: 64 rows of A or columns of B
 
 // How a product of so many planes uses shared memory: a ring of pairs, one plane of a tile of A and of B each, then for
-// each consumer rows of C on their way out, then the ring's barriers.
+// each consumer rows of C on their way out, then the ring's barriers and 16 bytes a warp for the start.
 template <int kPlanes_, int kColumns_> struct Form {
   static constexpr int kPlanes = kPlanes_, kColumns = kColumns_;
   static constexpr int kBytesA = kHopperRows * kHopperDepth * 2, kBytesB = kColumns * kHopperDepth * 2;
@@ -42,8 +42,9 @@ template <int kPlanes_, int kColumns_> struct Form {
   static constexpr int kPhases = kColumns / 64, kStagedRows = kGroupRows / kPhases;
   static constexpr int kStride = kColumns + 8;  // rows of 8 lanes' pairs then lie in banks of their own
   static constexpr int kStagedFloats = kStagedRows * kStride;
-  static constexpr int kSharedBytes = kRingBytes + kConsumers * kStagedFloats * 4 + 2 * kSlots * 8;
+  static constexpr int kSharedBytes = kRingBytes + kConsumers * kStagedFloats * 4 + 2 * kSlots * 8 + kThreads / 32 * 16;
   static_assert(kSlots > kPlanes && kSharedBytes <= 227 * 1024);
+  static_assert((kSharedBytes - kRingBytes) % 16 == 0);
 };
 
 #if defined(DELTARULE_HOPPER)
@@ -66,12 +67,14 @@ template <class F> struct Ring {
   unsigned char* pairs;
   float* staged;
   uint64_t *full, *empty;
+  void* start;
 
   explicit __device__ Ring(unsigned char* shared)
       : pairs(shared),
         staged(reinterpret_cast<float*>(shared + F::kRingBytes)),
         full(reinterpret_cast<uint64_t*>(shared + F::kRingBytes + kConsumers * F::kStagedFloats * 4)),
-        empty(full + F::kSlots) {}
+        empty(full + F::kSlots),
+        start(empty + F::kSlots) {}
 
   __device__ unsigned char* a(int slot) const { return pairs + slot * F::kPairBytes; }
   __device__ unsigned char* b(int slot) const { return a(slot) + F::kBytesA; }

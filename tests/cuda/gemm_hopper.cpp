@@ -43,7 +43,7 @@ void* scratch(int64_t bytes) noexcept {
 static char error[256];
 
 void report(cudaError_t status, const char* kernel, const char* file, int line) noexcept {
-  if (error[0] == 0)
+  if (status != cudaSuccess && error[0] == 0)
     std::snprintf(error, sizeof error, "%s, %s:%d: %s", kernel, file, line, cudaGetErrorString(status));
 }
 

@@ -39,6 +39,8 @@
 #include "mbarrier.h"
 #include "shim.h"
 
+#pragma GCC diagnostic ignored "-Wpsabi"  // a note on every kernel that takes a tensor map
+
 #define DELTARULE_HOPPER 1
 
 namespace shim::hopper {
