@@ -15,11 +15,14 @@
 //
 //            Tiles are taken in bands of 8 rows of tiles, so that blocks that run together share panels in L2. Small
 //            tiles may have K split over blocks (gemm_epilogue.cuh adds the shares).
-// Arithmetic With more than one plane the products of 32 of k are summed by the tensor core in registers of their own,
-//            small ones first, and then added to the float32 sums ("promoted"): the tensor core cuts off what float32
-//            cannot hold instead of rounding, which would add up over K. So per sum K / 32 additions that round, and
-//            per addition 2 (or 4) sums of full size that were cut. The same for 64 rows x 32 columns of one warp and
-//            32 of k in three planes: 192 mma, 36 ldmatrix, 64 additions, 11 instructions for each 2 numbers loaded.
+// Arithmetic With more than one plane the products of 16 of k are summed by the tensor cores in registers of their own,
+//            small ones first, and then added to the float32 sums ("promoted"): tensor cores cut off what float32
+//            cannot hold instead of rounding, and always towards zero, which would add up over K. This way a sum of
+//            full size is cut once (or twice, where the unit takes 8 of k) for each addition that rounds, and there are
+//            K / 16 of these. 32 of k cost 64 registers more where they do not fit, and 64 additions less in 192 mma.
+//
+//            A warp of the large tile, 32 of k, three planes: 192 mma, 36 ldmatrix, 128 additions; and 16 numbers
+//            loaded of each operand, 11 instructions for two of them.
 //
 //            Whatever is not finite, or becomes so on the way (planes of inf are inf and NaN; numbers above bfloat16's
 //            largest and sums above 2^95 become inf, see kOperandScale), makes sums that are not finite. A thread that
@@ -44,7 +47,6 @@ template <int BlockM, int BlockN, int WarpM, int WarpN, int Planes_, int Phases_
   static constexpr int kWarpM = WarpM, kWarpN = WarpN, kWarpsN = N / WarpN;
   static constexpr int kThreads = M / WarpM * kWarpsN * 32;
   static constexpr int kI = WarpM / 16, kJ = WarpN / 8;  // products of 16 x 8 of a warp
-  static constexpr int kSteps = Planes_ == 1 ? 1 : 2;    // of 16 in k whose planes of B a warp has at once
   static constexpr int kStage = Planes_ * (M + N) * kDepth * 2;
   static constexpr int kStride = N + 8;  // of the staged tile: 8 bytes of 16 threads fall into 32 banks
   static constexpr int kStaged = M / Phases_ * kStride * 4;
@@ -67,7 +69,7 @@ struct MmaParams {
 
 // One warp's part of a tile: sum[i][j] is a product of 16 x 8 as mma has it.
 template <class Tile, bool AlongA, bool AlongB> struct WarpProduct {
-  static constexpr int kI = Tile::kI, kJ = Tile::kJ, kSteps = Tile::kSteps, kPlanes = Tile::kPlanes;
+  static constexpr int kI = Tile::kI, kJ = Tile::kJ, kPlanes = Tile::kPlanes;
   using A = Plane<Tile::M, AlongA>;
   using B = Plane<Tile::N, AlongB>;
 
@@ -93,21 +95,19 @@ template <class Tile, bool AlongA, bool AlongB> struct WarpProduct {
   __device__ __forceinline__ void add(uint32_t stage) {
     const uint32_t a = stage + start_a, b = stage + kPlanes * A::kBytes + start_b;
 #pragma unroll
-    for (int first = 0; first < kDepth / 16; first += kSteps) {
-      uint32_t columns[kSteps][kPlanes][kJ / 2][4];
+    for (int step = 0; step < kDepth / 16; ++step) {
+      uint32_t columns[kPlanes][kJ / 2][4];
 #pragma unroll
-      for (int s = 0; s < kSteps; ++s)
+      for (int p = 0; p < kPlanes; ++p)
 #pragma unroll
-        for (int p = 0; p < kPlanes; ++p)
-#pragma unroll
-          for (int j = 0; j < kJ / 2; ++j) B::load(columns[s][p][j], B::at(b, j, first + s) + p * B::kBytes);
+        for (int j = 0; j < kJ / 2; ++j) B::load(columns[p][j], B::at(b, j, step) + p * B::kBytes);
 #pragma unroll
       for (int i = 0; i < kI; ++i) {
         if constexpr (kPlanes == 1) {
-          add_products(A::at(a, i, first), columns, sum[i]);
+          add_products(A::at(a, i, step), columns, sum[i]);
         } else {
           float part[kJ][4] = {};
-          add_products(A::at(a, i, first), columns, part);
+          add_products(A::at(a, i, step), columns, part);
 #pragma unroll
           for (int j = 0; j < kJ; ++j)
 #pragma unroll
@@ -118,25 +118,21 @@ template <class Tile, bool AlongA, bool AlongB> struct WarpProduct {
   }
 
  private:
-  // Of 16 rows of A from `address` on: its planes from the last (and smallest) to the first, each times those of B that
+  // Of 16 rows and 16 of k: the planes of A from the last (and smallest) to the first, each times those of B that
   // matter, in the same order.
-  static __device__ __forceinline__ void add_products(uint32_t address,
-                                                      const uint32_t (&columns)[kSteps][kPlanes][kJ / 2][4],
+  static __device__ __forceinline__ void add_products(uint32_t rows_at, const uint32_t (&columns)[kPlanes][kJ / 2][4],
                                                       float (&part)[kJ][4]) {
 #pragma unroll
     for (int p = kPlanes - 1; p >= 0; --p) {
-      uint32_t rows[kSteps][4];
-#pragma unroll
-      for (int s = 0; s < kSteps; ++s) A::load(rows[s], A::at(address, 0, s) + p * A::kBytes);
+      uint32_t rows[4];
+      A::load(rows, rows_at + p * A::kBytes);
 #pragma unroll
       for (int q = kPlanes - 1 - p; q >= 0; --q)
 #pragma unroll
-        for (int s = 0; s < kSteps; ++s)
-#pragma unroll
-          for (int j = 0; j < kJ; ++j) {
-            const uint32_t (&pair)[4] = columns[s][q][j / 2];
-            multiply_matrices(part[j], rows[s], pair[j % 2 * 2], pair[j % 2 * 2 + 1], part[j]);
-          }
+        for (int j = 0; j < kJ; ++j) {
+          const uint32_t (&pair)[4] = columns[q][j / 2];
+          multiply_matrices(part[j], rows, pair[j % 2 * 2], pair[j % 2 * 2 + 1], part[j]);
+        }
     }
   }
 };
@@ -217,25 +213,24 @@ __global__ void __launch_bounds__(Tile::kThreads) mma_product(const __grid_const
       tile_of(blockIdx.x, static_cast<uint32_t>(p.epilogue.row_tiles), static_cast<uint32_t>(p.epilogue.column_tiles));
   const int64_t i0 = static_cast<int64_t>(tile.x) * Tile::M, j0 = static_cast<int64_t>(tile.y) * Tile::N;
   const int64_t begin = blockIdx.y * p.depth, end = min(begin + p.depth, p.K);
-  Panel<Tile::M, AlongA, Tile::kThreads> a(p.a, p.lda, p.aligned_a, i0, p.epilogue.M, begin);
-  Panel<Tile::N, AlongB, Tile::kThreads> b(p.b, p.ldb, p.aligned_b, j0, p.epilogue.N, begin);
-
+  Panel<Tile::M, AlongA, Tile::kThreads> a;
+  Panel<Tile::N, AlongB, Tile::kThreads> b;
   constexpr int kPanelB = Tile::kPlanes * Plane<Tile::M, AlongA>::kBytes;
   const uint32_t address = static_cast<uint32_t>(__cvta_generic_to_shared(shared));
   WarpProduct<Tile, AlongA, AlongB> product;
-  int stage = 0, left = static_cast<int>(end - begin);
-  a.load(left);
-  b.load(left);
+  const auto load = [&](int64_t k) {
+    a.load(p.a, p.lda, p.aligned_a, i0, p.epilogue.M - i0, k, end - k);
+    b.load(p.b, p.ldb, p.aligned_b, j0, p.epilogue.N - j0, k, end - k);
+  };
+  int stage = 0;
+  load(begin);
   a.template store<Tile::kPlanes>(shared);
   b.template store<Tile::kPlanes>(shared + kPanelB);
   __syncthreads();
 #pragma unroll 1
-  for (; left > 0; left -= kDepth) {
-    const bool more = left > kDepth;
-    if (more) {
-      a.load(left - kDepth);
-      b.load(left - kDepth);
-    }
+  for (int64_t k = begin; k < end; k += kDepth) {
+    const bool more = k + kDepth < end;
+    if (more) load(k + kDepth);
     product.add(address + stage);
     stage = Tile::kStage - stage;
     if (more) {  // what was multiplied before the last barrier lies there

@@ -58,36 +58,25 @@ template <int Rows, bool Along, int Threads> struct Panel {
   static constexpr int kQuads = (Along ? Rows : kDepth) / kLines;  // of a thread
   static_assert(Threads % kInLine == 0 && kQuads * Threads * 4 == Rows * kDepth);
 
-  const float* next;  // this thread's first number of the next panel
-  int64_t ld;
-  int rows;      // that are there
-  bool aligned;  // source and ld, to four numbers
   float4 quad[kQuads];
 
-  // Of op(A) from row `first` of `count` on (or columns of op(B)), k from `k` on.
-  __device__ __forceinline__ Panel(const float* source, int64_t ld_, bool aligned_, int64_t first, int64_t count,
-                                   int64_t k)
-      : ld(ld_), rows(static_cast<int>(min(count - first, static_cast<int64_t>(Rows)))), aligned(aligned_) {
+  // op(A) from row `first` on (or columns of op(B)) of which `rows` are there, k from `k` on, of which `depth` are
+  // there; the others count as 0. aligned: source and ld, to four numbers.
+  __device__ __forceinline__ void load(const float* source, int64_t ld, bool aligned, int64_t first, int64_t rows,
+                                       int64_t k, int64_t depth) {
     const int line = threadIdx.x / kInLine, at = threadIdx.x % kInLine * 4;
-    next = source + (Along ? (first + line) * ld + k + at : (k + line) * ld + first + at);
-  }
-
-  // The next kDepth of k, of which `depth` are there; the others count as 0.
-  __device__ __forceinline__ void load(int depth) {
-    const float* const from = next;
-    next += Along ? kDepth : kDepth * ld;
-    if (aligned && rows == Rows && depth >= kDepth) {
+    const float* const from = source + (Along ? (first + line) * ld + k + at : (k + line) * ld + first + at);
+    if (aligned && rows >= Rows && depth >= kDepth) {
 #pragma unroll
       for (int q = 0; q < kQuads; ++q) quad[q] = *reinterpret_cast<const float4*>(from + q * kLines * ld);
       return;
     }
-    const int line = threadIdx.x / kInLine, at = threadIdx.x % kInLine * 4;
-    const int lines = Along ? rows : depth, in_line = Along ? min(depth, kDepth) : rows;
+    const int64_t lines = Along ? rows : depth, in_line = Along ? depth : rows;
 #pragma unroll
     for (int q = 0; q < kQuads; ++q) {
       const float* p = from + q * kLines * ld;
-      const int n = line + q * kLines < lines ? in_line - at : 0;
-      if (aligned && n >= 4) {
+      const int n = line + q * kLines < lines ? static_cast<int>(min(in_line - at, int64_t{4})) : 0;
+      if (aligned && n == 4) {
         quad[q] = *reinterpret_cast<const float4*>(p);
       } else {
         quad[q] = {n > 0 ? p[0] : 0.0f, n > 1 ? p[1] : 0.0f, n > 2 ? p[2] : 0.0f, n > 3 ? p[3] : 0.0f};
