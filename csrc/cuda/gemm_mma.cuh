@@ -46,6 +46,8 @@ template <int BlockM, int BlockN, int WarpM, int WarpN, int Planes_, int Phases_
   static constexpr int M = BlockM, N = BlockN, kPlanes = Planes_, kPhases = Phases_;
   static constexpr int kWarpM = WarpM, kWarpN = WarpN, kWarpsN = N / WarpN;
   static constexpr int kThreads = M / WarpM * kWarpsN * 32;
+  // Of a multiprocessor, for ptxas: it may then use 168 registers where it would spill to stay at 128.
+  static constexpr int kBlocks = kThreads == 128 && Planes_ == 2 ? 3 : 1;
   static constexpr int kI = WarpM / 16, kJ = WarpN / 8;  // products of 16 x 8 of a warp
   static constexpr int kStage = Planes_ * (M + N) * kDepth * 2;
   static constexpr int kStride = N + 8;  // of the staged tile: 8 bytes of 16 threads fall into 32 banks
@@ -205,7 +207,7 @@ __device__ __forceinline__ uint2 tile_of(uint32_t index, uint32_t row_tiles, uin
 
 // Block (x, y): tile x, split y of K. AlongA: A is not transposed; AlongB: B is.
 template <class Tile, bool AlongA, bool AlongB>
-__global__ void __launch_bounds__(Tile::kThreads) mma_product(const __grid_constant__ MmaParams p) {
+__global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks) mma_product(const __grid_constant__ MmaParams p) {
   if constexpr (!kCompiledFor<Tile::kPlanes>) return;
   DELTARULE_SHARED(unsigned char, shared);
   if (p.epilogue.stopped()) return;
