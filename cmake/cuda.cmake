@@ -42,8 +42,9 @@ if(build_cuda STREQUAL "ON")
   set(cuda_libraries CUDA::cudart_static)
   set(cuda_definitions DELTARULE_CUDA)
 elseif(build_cuda STREQUAL "EMULATE")
+  file(GLOB emulator RELATIVE ${CMAKE_CURRENT_SOURCE_DIR} CONFIGURE_DEPENDS tests/cuda/shim/*.cpp)
   # The same files as C++ over tests/cuda/shim: a GPU in software.
-  set(cuda_sources ${cuda_kernels} csrc/cuda/table.cpp tests/cuda/shim/shim.cpp)
+  set(cuda_sources ${cuda_kernels} csrc/cuda/table.cpp ${emulator})
   set_source_files_properties(${cuda_kernels} PROPERTIES LANGUAGE CXX
     COMPILE_OPTIONS "-xc++;-Wno-unknown-pragmas")
   set(cuda_includes tests/cuda/shim)

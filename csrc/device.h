@@ -30,6 +30,11 @@ struct Device {
                    int64_t bytes) = nullptr;  // to this from source
   void (*zero)(Device&, void* memory, int64_t bytes) = nullptr;
   void (*synchronize)(Device&) = nullptr;
+  // Memory shared with other libraries: what was queued here comes before what they queue on their stream from now on,
+  // and the other way round. Streams as DLPack numbers them; `address` is what others call our own.
+  void (*hand_over)(Device&, intptr_t stream) = nullptr;
+  void (*take_over)(Device&, intptr_t stream) = nullptr;
+  intptr_t (*address)(Device&) = nullptr;
   // What is called between begin and end is not done but kept; run does it all. A recording holds the addresses it was
   // made with; `generation` changes when the device's own scratch memory has moved, and it is void.
   void (*record)(Device&) = nullptr;
@@ -54,8 +59,11 @@ const std::vector<Isa>& isas();         // best first
 void set_isa(const std::string& name);  // throws ValueError naming the choices
 const Kernels& current_kernels();       // the CPU's table in use
 
-const std::vector<Device*>& devices();         // the CPU first
+Device& cpu_device();
+const std::vector<Device*>& devices();         // the CPU first; the first call starts CUDA's driver
 Device& find_device(const std::string& name);  // throws DeviceError naming what is there, and why CUDA is not
-std::string cuda_missing();                    // why there is no CUDA device, or "" if there is one
+// The GPU whose memory a pointer of another library is to; throws DeviceError where it is none's.
+Device& device_of(const void* memory);
+std::string cuda_missing();  // why there is no CUDA device, or "" if there is one
 
 }  // namespace deltarule

@@ -7,7 +7,7 @@
 #include "cpu/features.h"
 #include "cpu/tables.h"
 #if defined(DELTARULE_CUDA)
-#include "cuda/device.h"
+#include "cuda/devices.h"
 #endif
 #include "device.h"
 
@@ -63,12 +63,12 @@ void* allocate(Device&, int64_t bytes) {
   return memory;
 }
 
+}  // namespace
+
 Device& cpu_device() {
   static Device device{"cpu", 0, true, initial_isa(), allocate, give_block};
   return device;
 }
-
-}  // namespace
 
 const std::vector<Isa>& isas() {
 #if defined(__x86_64__)
@@ -121,7 +121,16 @@ std::string cuda_missing() {
 #endif
 }
 
+Device& device_of(const void* memory) {
+#if defined(DELTARULE_CUDA)
+  return cuda::device_of(memory);
+#else
+  throw DeviceError(message("the array at ", memory, " is on a GPU; ", cuda_missing()));
+#endif
+}
+
 Device& find_device(const std::string& name) {
+  if (name == "cpu") return cpu_device();  // without a look at CUDA, which takes its time to start
   const std::string whole = name == "cuda" ? "cuda:0" : name;
   std::string names;
   for (Device* device : devices()) {

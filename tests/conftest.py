@@ -56,15 +56,29 @@ def mnist():
 BFLOAT16 = ("amx", "avx512_bf16", "amx_emulated")
 
 
+GPUS = [name for name in _core.devices() if name != "cpu"][:1]
+
+
 @pytest.fixture(
-    params=[isa["name"] for isa in _core.isas() if isa["supported"] and isa["name"] not in BFLOAT16]
+    params=[isa["name"] for isa in _core.isas() if isa["supported"] and isa["name"] not in BFLOAT16] + GPUS
 )
 def isa(request):
-    """Each instruction set of this machine with kernels of its own in turn."""
+    """Each table of this machine with kernels of its own in turn: instruction sets, then the first GPU."""
     before = _core.isa()
-    _core.set_isa(request.param)
+    if request.param in GPUS:
+        _core.kernels.set_device(request.param)
+    else:
+        _core.set_isa(request.param)
     yield request.param
+    _core.kernels.set_device("cpu")
     _core.set_isa(before)
+
+
+@pytest.fixture(params=["cpu", *GPUS])
+def device(request, monkeypatch):
+    """Each device in turn; the networks of network_cases are on it."""
+    monkeypatch.setattr("network_cases.DEVICE", request.param)
+    return request.param
 
 
 @pytest.fixture

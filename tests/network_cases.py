@@ -9,6 +9,17 @@ from deltarule import _core
 from reference_network import SLOPES, Dense, Network
 
 DTYPES = ["float32", "float64"]
+DEVICE = "cpu"  # of the networks made here; the fixture `device` changes it
+
+
+def host(array):
+    """As a NumPy array, wherever it is."""
+    return array.to("cpu").numpy() if isinstance(array, _core.Array) else np.asarray(array)
+
+
+def network(inputs, loss, dtype="float32", precision="highest", seed=0):
+    """An empty network on DEVICE."""
+    return _core.Network(inputs, loss, dtype, precision, DEVICE, seed)
 
 
 def normal(rng, shape, scale, dtype):
@@ -35,8 +46,8 @@ def oracle(net):
     values = iter(net.parameters)
     layers = [
         Dense(
-            np.array(next(values), np.float64),
-            np.array(next(values), np.float64) if layer.bias else None,
+            np.array(host(next(values)), np.float64),
+            np.array(host(next(values)), np.float64) if layer.bias else None,
             layer.activation,
             SLOPES.get(layer.activation, 0.0) if layer.slope is None else layer.slope,
         )
@@ -47,7 +58,7 @@ def oracle(net):
 
 def engine(net, dtype="float64", dropout=None, precision="highest", seed=0):
     """The library's network with the oracle's weights; dropout: {index of a Dense: rate behind it}."""
-    core = _core.Network(net.layers[0].w.shape[0], net.loss, dtype, precision, "cpu", seed)
+    core = network(net.layers[0].w.shape[0], net.loss, dtype, precision, seed)
     for index, layer in enumerate(net.layers):
         core.add_dense(layer.w.shape[1], layer.activation, layer.slope, layer.b is not None)
         if index in (dropout or {}):
@@ -58,11 +69,11 @@ def engine(net, dtype="float64", dropout=None, precision="highest", seed=0):
 
 def write(arrays, values):
     for array, value in zip(arrays, values, strict=True):
-        np.asarray(array)[...] = value
+        array[...] = value
 
 
 def copies(arrays):
-    return [np.array(array) for array in arrays]
+    return [host(array).copy() for array in arrays]
 
 
 def same_bits(a, b):

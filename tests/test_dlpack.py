@@ -127,8 +127,10 @@ def test_export_errors(options, message, one_line):
 
 
 def test_import_errors(one_line):
-    with one_line(BufferError, r"x is on DLPack device \(2, 0\), wanted \(1, 0\)"):
-        dr.from_dlpack(Producer(np.zeros(3), device=(2, 0)))
+    with one_line(BufferError, r"x is on DLPack device \(8, 0\); wanted the CPU or a CUDA device"):
+        dr.from_dlpack(Producer(np.zeros(3), device=(8, 0)))
+    with one_line(dr.DeviceError, "device is 'cuda:9'; this machine and build have: cpu"):
+        dr.from_dlpack(Producer(np.zeros(3), device=(2, 9)))
     with one_line(BufferError, r"dtype has code 2, 16 bits and 1 lanes; an Array has float32"):
         dr.from_dlpack(np.zeros(3, np.float16))
     with one_line(BufferError, r"dtype has code 5, 128 bits"):

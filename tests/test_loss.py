@@ -32,7 +32,7 @@ def problem(name, rows, cols, dtype, kind, weighted):
 def check(name, y, labels, targets, weights, scale, start=0):
     dtype = y.dtype
     dy = cases.Guarded(y.shape, dtype, start)
-    got, errors, _ = kernels.loss(name, cases.moved(y, start), labels, targets, weights, scale, dy.array)
+    got, errors, weight = kernels.loss(name, cases.moved(y, start), labels, targets, weights, scale, dy.array)
     value, gradient, wrong = reference.loss(name, y, labels, targets, weights, scale)
     w = np.ones(len(y)) if weights is None else np.asarray(weights, np.float64)
     t = reference.wide(targets) if targets is not None else reference.one_hot(labels, y.shape[1])
@@ -45,7 +45,8 @@ def check(name, y, labels, targets, weights, scale, start=0):
     )
     cases.within(dy.check(), gradient, tolerance.loss_gradient(y, scale * (w * mass)[:, None], dtype))
     assert errors == wrong
-    return got, errors
+    assert weight == sum(map(float, w))  # row after row
+    return got, errors, weight
 
 
 @pytest.mark.sanitize
@@ -57,10 +58,24 @@ def test_value_gradient_errors(isa, name, kind, dtype):
     for number, (rows, cols) in enumerate(shapes):
         case = problem(name, rows, cols, dtype, kind, weighted=number % 2 == 0)
         start = cases.STARTS[number % 3]
-        got, errors = check(name, *case, 1 / max(1, rows), start)
+        found = check(name, *case, 1 / max(1, rows), start)
         y, labels, targets, weights = case
         alone = kernels.loss(name, y, labels, targets, weights, 1 / max(1, rows))  # no gradient wanted
-        assert alone == (got, errors)
+        assert alone == found
+        if rows and (weights is None or weights.any()):
+            mean = kernels.loss(name, y, labels, targets, weights, 1.0, mean=True)
+            assert mean == kernels.loss(name, y, labels, targets, weights, 1.0 / found[2])
+
+
+def test_mean_of_nothing_is_0(isa):
+    y = np.ones((3, 2), np.float32)
+    for weights, rows in ((np.zeros(3, np.float32), 3), (None, 0)):
+        dy = np.full((rows, 2), np.nan, np.float32)
+        result = kernels.loss(
+            "squared_error", y[:rows], np.zeros(rows, np.int64), None, weights, dy=dy, mean=True
+        )
+        assert result == (0.0, 0, 0.0)
+        assert not dy.any()
 
 
 @pytest.mark.parametrize("dtype", cases.DTYPES)

@@ -6,18 +6,18 @@ import numpy as np
 import pytest
 import tolerance
 from deltarule import _core
-from network_cases import DTYPES, copies, data, engine, make, masks, write
+from network_cases import DTYPES, copies, data, engine, host, make, masks, network, write
 from reference import ACTIVATIONS, LOSSES
 from reference_network import Optimizer, train
 
 SIZES = (13, 17, 9, 5)
 WIDTH, DEPTH = 17, 3
 
-pytestmark = pytest.mark.isa
+pytestmark = [pytest.mark.isa, pytest.mark.usefixtures("device")]
 
 
 def assert_close(got, want, dtype, steps=1, scale=0.0):
-    got, want = np.asarray(got), np.asarray(want)
+    got, want = host(got), np.asarray(want)
     assert got.shape == want.shape
     error = np.abs(got.astype(np.float64) - want)
     assert np.all(error <= tolerance.through_network(want, dtype, WIDTH, DEPTH, steps, scale)), error.max()
@@ -42,7 +42,7 @@ def compare_step(net, core, x, t, dtype, weights=None):
     assert_close(got_loss, loss, dtype, scale=1.0)
     largest = max(np.abs(g).max() for g in gradients)
     for mine, wanted in zip(got, gradients, strict=True):
-        assert np.asarray(mine).dtype == dtype
+        assert host(mine).dtype == dtype
         assert_close(mine, wanted, dtype, scale=largest)
     assert_close(got_dx, dx, dtype)
 
@@ -107,8 +107,8 @@ def test_a_minibatch_without_weight_changes_nothing():
     x, t = data(6, SIZES[0], SIZES[-1], net.loss)
     before = copies(core.parameters())
     done = core.train_steps(x, t, None, 6, _core.Optimizer("sgd", 0.5), np.zeros(6))
-    assert np.asarray(done.losses).tolist() == [0.0]
-    assert np.asarray(done.weight).tolist() == [0.0]
+    assert host(done.losses).tolist() == [0.0]
+    assert host(done.weight).tolist() == [0.0]
     for mine, wanted in zip(core.parameters(), before, strict=True):
         np.testing.assert_array_equal(mine, wanted)
 
@@ -229,7 +229,7 @@ def test_another_kind_of_optimizer_starts_from_empty_slots():
         for mine, wanted in zip(core.parameters(), net.parameters(), strict=True):
             assert_close(mine, wanted, "float64", steps=8, scale=1.0)
     assert core.step == 8
-    assert np.asarray(core.slots()["t"]).tolist() == [4]
+    assert host(core.slots()["t"]).tolist() == [4]
 
 
 def test_a_larger_minibatch_after_a_smaller_one_and_back():
@@ -260,7 +260,7 @@ def test_a_layer_added_after_training_is_trained_too():
 
 def test_dropout_as_first_layer_and_twice_in_a_row():
     net = make((13, 6, 5))
-    core = _core.Network(13, net.loss, "float64", seed=3)
+    core = network(13, net.loss, "float64", seed=3)
     core.add_dropout(0.3)
     core.add_dense(6, "tanh", 0.0, True)
     core.add_dropout(0.5)

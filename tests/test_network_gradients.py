@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import tolerance
 from deltarule import _core
-from network_cases import DTYPES, copies, data, engine, make, masks, same_bits, write
+from network_cases import DTYPES, copies, data, engine, host, make, masks, network, same_bits, write
 
 SIZES = (7, 6, 5, 4)
+pytestmark = pytest.mark.usefixtures("device")
 SMOOTH = [name for name in _core.activations() if name != "threshold"]
 
 
@@ -19,8 +20,8 @@ def check_by_differences(net, x, t, weights=None):
     _, gradients, dx = core.gradients(x, t, weights)
     rng, h = np.random.default_rng(11), 1e-5
     for tensor, gradient in [*zip(core.parameters(), gradients, strict=True), (x, dx)]:
-        place, gradient = np.asarray(tensor), np.asarray(gradient)
-        direction, start = rng.standard_normal(place.shape), place.copy()
+        place, gradient = tensor, host(gradient)
+        direction, start = rng.standard_normal(place.shape), host(place).copy()
         losses = []
         for sign in (1, -1):
             place[...] = start + sign * h * direction
@@ -64,15 +65,14 @@ def test_gradients_with_an_input_transform_are_those_of_x():
     _, gradients, dx = core.gradients(x, t)
     _, wanted, wanted_dx = net.gradients((x - shift) * scale, t)
     for mine, other in zip([*gradients, dx], [*wanted, wanted_dx * scale], strict=True):
-        error = np.abs(np.asarray(mine) - other)
+        error = np.abs(host(mine) - other)
         assert np.all(error <= tolerance.through_network(other, "float64", 7, 3, scale=1.0))
 
 
 def test_perceptron_rule():
     """Squared error on a threshold unit: w += lr (t - y) x, whole numbers, so exact; it learns AND."""
-    core = _core.Network(2, "squared_error", "float64")
+    core = network(2, "squared_error", "float64")
     core.add_dense(1, "threshold", 0.0, True)
-    w, b = (np.asarray(p) for p in core.parameters())
     x = np.array([[0.0, 0], [0, 1], [1, 0], [1, 1]])
     t = np.array([0, 0, 0, 1])
     wanted_w, wanted_b = np.zeros((2, 1)), np.zeros(1)
@@ -82,6 +82,7 @@ def test_perceptron_rule():
             wanted_w += difference * row[:, None]
             wanted_b += difference
         core.train_steps(x, t, None, 1, _core.Optimizer("sgd", 1.0))
+        w, b = copies(core.parameters())
         np.testing.assert_array_equal(w, wanted_w)
         np.testing.assert_array_equal(b, wanted_b)
     assert core.evaluate(x, t) == (0.0, 0)
@@ -108,7 +109,7 @@ def test_the_same_bits_with_one_two_and_three_threads(threads, kind, dtype):
         order = _core.permutation(210, 0, _core.shuffle_stream(0))
         done = core.train_steps(x.astype(dtype), t, order, 50, optimizer, None, True)
         finals.append([*copies(core.parameters()), np.array(done.losses), np.array(done.norms)])
-        finals[-1].append(np.array(core.outputs(x.astype(dtype))))
+        finals[-1].append(host(core.outputs(x.astype(dtype))))
     assert same_bits(finals[0], finals[1])
     assert same_bits(finals[0], finals[2])
 
@@ -132,7 +133,7 @@ def test_parameters_slots_and_step_are_all_there_is_to_resume(kind):
     epochs(whole, 0, 1, 2)
     epochs(first, 0)
     write(second.parameters(), copies(first.parameters()))
-    second.set_slots({name: np.array(slot) for name, slot in first.slots().items()})
+    second.set_slots({name: host(slot).copy() for name, slot in first.slots().items()})
     second.step = first.step
     epochs(second, 1, 2)
     assert second.step == whole.step
@@ -147,7 +148,7 @@ def test_slots_that_do_not_tell_adams_t_have_that_of_step():
     whole.train_steps(x, t, None, 8, adam)
     write(resumed.parameters(), copies(whole.parameters()))
     resumed.step = whole.step
-    resumed.set_slots({name: np.array(slot) for name, slot in whole.slots().items() if name != "t"})
+    resumed.set_slots({name: host(slot).copy() for name, slot in whole.slots().items() if name != "t"})
     for core in (whole, resumed):
         core.train_steps(x, t, None, 8, adam)
     assert same_bits(copies(resumed.parameters()), copies(whole.parameters()))
@@ -171,14 +172,14 @@ def test_empty_slots_and_step_0_start_anew():
 def test_dropout_keeps_its_share_and_the_mean(rate):
     """y = x for an identity net: what comes out of a step's loss shows the mask."""
     units = 2000
-    core = _core.Network(1, "squared_error", "float64", seed=9)
+    core = network(1, "squared_error", "float64", seed=9)
     core.add_dense(units, "linear", 0.0, True)
     core.add_dropout(rate)
     core.add_dense(1, "linear", 0.0, False)
-    bias, out = np.asarray(core.parameters()[1]), np.asarray(core.parameters()[2])
-    bias[:] = 1
-    start = out.copy()
+    core.parameters()[1][...] = 1
+    start = host(core.parameters()[2]).copy()
     core.train_steps(np.zeros((1, 1)), np.array([[1.0]]), None, 1, _core.Optimizer("sgd", 1.0))
+    _, bias, out = copies(core.parameters())
     kept = (out - start)[:, 0]  # lr * (t - y) * mask, y = 0
     assert set(np.round(kept, 12)) == {0.0, round(1 / (1 - rate), 12)}
     deviation = np.sqrt(rate * (1 - rate) / units)
@@ -188,15 +189,16 @@ def test_dropout_keeps_its_share_and_the_mean(rate):
 
 def test_forward_and_backward_use_the_same_mask():
     """The gradient of a unit that was dropped is 0, of one that was kept is not."""
-    core = _core.Network(1, "squared_error", "float64", seed=9)
+    core = network(1, "squared_error", "float64", seed=9)
     core.add_dense(100, "linear", 0.0, True)
     core.add_dropout(0.5)
     core.add_dense(1, "linear", 0.0, False)
-    bias, out = np.asarray(core.parameters()[1]), np.asarray(core.parameters()[2])
-    bias[:], out[:] = 1, 0.01
+    core.parameters()[1][...] = 1
+    core.parameters()[2][...] = 0.01
     for step in range(3):
-        before = bias.copy(), out.copy()
+        before = copies(core.parameters()[1:])
         core.train_steps(np.zeros((1, 1)), np.array([[100.0]]), None, 1, _core.Optimizer("sgd", 1e-3))
+        bias, out = copies(core.parameters()[1:])
         forward = (out != before[1])[:, 0]
         backward = bias != before[0]
         np.testing.assert_array_equal(forward, backward)
@@ -209,11 +211,10 @@ def test_no_dropout_outside_training():
     core = engine(net, dropout={0: 0.5, 1: 0.9})
     x, t = data(11, 7, 4, net.loss)
     plain = engine(net)
-    assert same_bits([np.array(core.outputs(x))], [np.array(plain.outputs(x))])
+    assert same_bits([host(core.outputs(x))], [host(plain.outputs(x))])
     assert core.evaluate(x, t) == plain.evaluate(x, t)
     error = [
-        np.abs(np.asarray(a) - b)
-        for a, b in zip(core.gradients(x, t)[1], net.gradients(x, t)[1], strict=True)
+        np.abs(host(a) - b) for a, b in zip(core.gradients(x, t)[1], net.gradients(x, t)[1], strict=True)
     ]
     assert all(np.all(e <= tolerance.through_network(np.ones(1), "float64", 7, 3)) for e in error)
 

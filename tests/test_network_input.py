@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import network_cases
 import numpy as np
 import pytest
 from deltarule import _core
-from network_cases import DTYPES, copies, data, engine, make, same_bits, write
+from network_cases import DTYPES, copies, data, engine, host, make, same_bits, write
 
+pytestmark = pytest.mark.usefixtures("device")
 SIZES = (7, 6, 5)
 SGD = _core.Optimizer("sgd", 0.1)
 
@@ -46,11 +48,11 @@ class TestTheSameSamplesInAnotherForm:
     def test_transform_taken_back(self, samples, dtype):
         x, _ = samples
         core = engine(make(SIZES, dtype=dtype), dtype)
-        before = np.array(core.outputs(x))
+        before = host(core.outputs(x))
         core.set_input_transform(np.ones(7, dtype), np.ones(7, dtype))
-        assert not same_bits([np.array(core.outputs(x))], [before])
+        assert not same_bits([host(core.outputs(x))], [before])
         core.set_input_transform(None, None)
-        assert same_bits([np.array(core.outputs(x))], [before])
+        assert same_bits([host(core.outputs(x))], [before])
 
     def test_other_dtypes(self, samples, dtype):
         x, t = samples
@@ -89,7 +91,7 @@ class TestTheSameSamplesInAnotherForm:
 
     def test_targets_of_one_column(self, samples, dtype):
         x, t = samples
-        core = _core.Network(7, "squared_error", dtype)
+        core = network_cases.network(7, "squared_error", dtype)
         core.add_dense(1, "linear", 0.0, True)
         y = t.astype(dtype)
         assert core.evaluate(x, y) == core.evaluate(x, y[:, None])
@@ -106,13 +108,13 @@ def test_evaluate_and_outputs_do_not_depend_on_the_batches():
     x, t = data(23, 7, 5, net.loss)
     weights = np.random.default_rng(3).random(23)
     wanted = core.evaluate(x, t, 23, weights)
-    outputs = np.array(core.outputs(x))
+    outputs = host(core.outputs(x))
     for size in (1, 5, 22, 1000):
         loss, errors = core.evaluate(x, t, size, weights)
         assert errors == wanted[1]
         assert abs(loss - wanted[0]) <= 1e-14
-        assert np.all(np.abs(np.asarray(core.outputs(x, size)) - outputs) <= 1e-14)
-    assert np.asarray(core.outputs(x[:0])).shape == (0, 5)
+        assert np.all(np.abs(host(core.outputs(x, size)) - outputs) <= 1e-14)
+    assert host(core.outputs(x[:0])).shape == (0, 5)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -127,7 +129,7 @@ def test_a_step_whose_loss_is_not_finite_is_not_applied(kind, dtype):
     stopped, good = (engine(make(SIZES, "linear", "squared_error", dtype), dtype) for _ in range(2))
     done = stopped.train_steps(huge, t, None, 4, optimizer, None, True)
     assert not done.finite
-    assert np.asarray(done.losses).shape == np.asarray(done.weight).shape == (3,)
+    assert host(done.losses).shape == host(done.weight).shape == (3,)
     assert np.isfinite(done.losses).tolist() == [True, True, False]
     assert done.norms == []
     assert stopped.step == 2
@@ -137,7 +139,9 @@ def test_a_step_whose_loss_is_not_finite_is_not_applied(kind, dtype):
 
 
 def network(inputs=7, units=5, **kwargs):
-    core = _core.Network(inputs, **{"loss": "softmax_cross_entropy", **kwargs})
+    core = _core.Network(
+        inputs, **{"loss": "softmax_cross_entropy", "device": network_cases.DEVICE, **kwargs}
+    )
     core.add_dense(units, "linear", 0.0, True)
     return core
 
@@ -241,12 +245,12 @@ def test_samples_checked_ahead(one_line):
 @pytest.mark.parametrize("activation", ["leaky_relu", "elu"])
 def test_without_a_slope_the_activation_has_its_own(activation):
     net = make(SIZES, activation)
-    given, default = engine(net), _core.Network(7, net.loss, "float64")
+    given, default = engine(net), network_cases.network(7, net.loss, "float64")
     default.add_dense(6, activation)
     default.add_dense(5, "linear")
     write(default.parameters(), net.parameters())
     x = data(9, 7, 5, net.loss)[0]
-    assert same_bits([np.array(default.outputs(x))], [np.array(given.outputs(x))])
+    assert same_bits([host(default.outputs(x))], [host(given.outputs(x))])
 
 
 NAMES = [

@@ -24,6 +24,9 @@ const char* format_of(DType dtype) {
 }
 
 py::buffer_info buffer_of(const Array& x) {
+  if (!x.device().host_accessible)
+    throw py::buffer_error(message("Array: its memory is on ", x.device().name,
+                                   ", which has no buffer for the host; copy it with .to(\"cpu\")"));
   const Shape strides = byte_strides(x);
   return py::buffer_info(x.data(), size_of(x.dtype()), format_of(x.dtype()), x.rank(),
                          std::vector<py::ssize_t>(x.shape().begin(), x.shape().end()),
@@ -66,7 +69,8 @@ void bind_array(py::module_& m) {
       .def("squeeze", &squeeze, py::arg("axis") = py::none())
       .def(
           "flatten", [](const Array& x) { return ravel(x.astype(x.dtype())); }, NoGil())
-      .def("to_device", &to_device, py::arg("device"))
+      .def("to", &to_device, py::arg("device"), NoGil())
+      .def("to_device", &to_device, py::arg("device"), NoGil())
       .def("astype", &astype, py::arg("dtype"), py::arg("copy") = true, NoGil());
 
   m.def("from_numpy", &from_numpy, py::arg("array"));

@@ -110,9 +110,13 @@ Array from_object(py::handle object) {
   return from_numpy(py::array(py::module_::import("numpy").attr("asarray")(object))).read_only();
 }
 
+void require_host(const Array& array) {
+  check<DeviceError>(array.device().host_accessible, "Array: its memory is on ", array.device().name,
+                     ", which NumPy cannot read; copy it with .to(\"cpu\")");
+}
+
 py::array to_numpy(const Array& array, py::handle owner) {
-  check<TypeError>(array.device().host_accessible, "Array: its memory is on ", array.device().name,
-                   ", which NumPy cannot read; copy it to the CPU first");
+  require_host(array);
   const Shape strides = byte_strides(array);
   py::array out(numpy_dtype(array.dtype()), std::vector<py::ssize_t>(array.shape().begin(), array.shape().end()),
                 std::vector<py::ssize_t>(strides.begin(), strides.end()), array.data(), owner);

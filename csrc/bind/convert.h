@@ -47,8 +47,9 @@ void own_class(PyTypeObject* type);  // Arrays are of this class, and are made a
 // The shape, strides, dtype and memory of a NumPy array, which the caller keeps alive; nothing if no Array has them.
 std::optional<Array> borrow_numpy(py::handle array);
 
-// Shares the memory; `owner` (the Python Array) keeps it alive. Throws TypeError if the device's memory is not the
-// host's.
+// Throws DeviceError if the device's memory is not the host's.
+void require_host(const Array& array);
+// Shares the memory; `owner` (the Python Array) keeps it alive. Throws as require_host does.
 py::array to_numpy(const Array& array, py::handle owner);
 
 Shape byte_strides(const Array& array);  // as Python counts them

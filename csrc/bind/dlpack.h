@@ -5,7 +5,7 @@
 
 namespace deltarule::dlpack {
 
-inline constexpr int32_t kCPU = 1;
+inline constexpr int32_t kCPU = 1, kCUDA = 2;
 inline constexpr uint8_t kInt = 0, kUInt = 1, kFloat = 2, kBool = 6;
 inline constexpr uint64_t kReadOnly = 1, kIsCopied = 2;
 

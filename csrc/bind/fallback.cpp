@@ -41,6 +41,11 @@ Operand::Operand(py::handle object) : array_(exact_array(object)) {
 }
 
 void Operand::become(DType dtype, Device& device) {
+  if (!device.host_accessible) {
+    own_ = number(number_, dtype, device);
+    array_ = &own_;
+    return;
+  }
   single_ = static_cast<float>(number_);
   void* const data = dtype == DType::float32 ? static_cast<void*>(&single_) : &number_;
   own_ = Array::wrap(data, {}, {}, dtype, device, nullptr, false);

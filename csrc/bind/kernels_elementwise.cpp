@@ -277,7 +277,6 @@ void dropout(const py::array& x, py::array y, double rate, uint64_t seed, uint64
 }  // namespace
 
 void bind_elementwise_kernels(py::module_& kernels) {
-  Stage stage;
   using namespace pybind11::literals;
   kernels.def("unary", unary, "op"_a, "x"_a, "y"_a);
   kernels.def("binary", binary, "op"_a, "a"_a, "b"_a, "y"_a);

@@ -50,7 +50,12 @@ void bind_random(py::module_& m) {
         py::arg("hi"), NoGil());
   m.def("fill_normal", &fill_normal, py::arg("array"), py::arg("seed"), py::arg("stream"), py::arg("mean"),
         py::arg("std"), NoGil());
-  m.def("permutation", &permutation, py::arg("n"), py::arg("seed"), py::arg("stream"), NoGil());
+  m.def(
+      "permutation",
+      [](int64_t n, uint64_t seed, uint64_t stream, const std::string& device) {
+        return permutation(n, seed, stream, find_device(device));
+      },
+      py::arg("n"), py::arg("seed"), py::arg("stream"), py::arg("device") = "cpu", NoGil());
   m.def("init_stream", &init_stream, py::arg("parameter"));
   m.def("shuffle_stream", &shuffle_stream, py::arg("epoch"));
   m.def("dropout_stream", &dropout_stream, py::arg("layer"), py::arg("step"));

@@ -105,6 +105,12 @@ int set_item(PyObject* self, PyObject* key, PyObject* value) {
     const Array& x = array_of(self);
     const Key basic(key);
     const Operands operands(self, value);
+    if (basic && !operands && !x.device().host_accessible) {  // whatever can be copied there
+      const Array from = operands.b.is_array() ? operands.b.array() : from_object(value);
+      py::gil_scoped_release no_gil;
+      assign("setitem", index(x, basic.entries()), from);
+      return 0;
+    }
     if (!basic || !operands) {
       through_numpy("setitem", py::handle(self), py::handle(key), py::handle(value));
       return 0;

@@ -29,7 +29,8 @@ Context& here() noexcept;
 // to it. Grows and never shrinks; null, and remembered as an error, where there is no memory left.
 void* scratch(int64_t bytes) noexcept;
 
-// Remembers the first error of a GPU; the next Device::kernels() or wait throws it as DeviceError.
+// What came of a launch, for every one of them: remembers the kernel as the last one launched, and the first error of a
+// GPU; the next Device::kernels() or wait throws it as DeviceError.
 void report(cudaError_t status, const char* kernel, const char* file, int line) noexcept;
 
 }  // namespace deltarule::cuda

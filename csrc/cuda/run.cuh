@@ -17,7 +17,7 @@ struct Place {
   ::deltarule::cuda::Place { kernel, __FILE__, __LINE__ }
 
 inline void report(cudaError_t status, const Place& place) noexcept {
-  if (status != cudaSuccess) report(status, place.kernel, place.file, place.line);
+  report(status, place.kernel, place.file, place.line);
 }
 
 // run(DELTARULE_HERE("add"), blocks, threads, shared_bytes, add<float>, x, y, n);

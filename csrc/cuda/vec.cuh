@@ -10,6 +10,9 @@ template <class T> struct Lane {
   using scalar = T;
   using Mask = bool;
   static constexpr int N = 1;
+  // A constexpr array of a class does not exist in device code: nvcc compiles a lookup inside a constexpr function to a
+  // trap, without a word. Lanes that look up different places would wait for each other besides.
+  static constexpr bool no_tables = true;
   T v;
 
   static __host__ __device__ Lane zero() { return {T(0)}; }
@@ -54,10 +57,6 @@ template <class T> struct Lane {
     return {m};
   }
 };
-
-__host__ __device__ constexpr Lane<float> pick(const float (&table)[16], Lane<float> x, int drop) {
-  return {table[(__builtin_bit_cast(unsigned, x.v) >> drop) & 15]};
-}
 
 using F32 = Lane<float>;
 using F64 = Lane<double>;

@@ -98,7 +98,9 @@ Shape Array::memory_order() const {
 
 Array Array::zeros(const Shape& shape, DType dtype, Device& device) {
   Array out = empty(shape, dtype, device);
-  std::memset(out.data(), 0, static_cast<size_t>(out.nbytes()));  // every dtype's zero is all bits zero
+  // Every dtype's zero is all bits zero.
+  if (device.host_accessible) std::memset(out.data(), 0, static_cast<size_t>(out.nbytes()));
+  else device.zero(device, out.data(), out.nbytes());
   return out;
 }
 
@@ -231,6 +233,23 @@ Array Array::astype(DType dtype) const {
 
 Array Array::contiguous() const { return is_contiguous() ? *this : astype(dtype_); }
 
+Array Array::on(Device& device) const {
+  if (&device == device_) return *this;
+  Array out = empty(shape_, dtype_, device);
+  move_to(out);
+  return out;
+}
+
+// The elements, in C order, to contiguous memory of this dtype on another device.
+void Array::move_to(const Array& to) const {
+  const Array from = contiguous();
+  Device &target = *to.device_, &source = *device_;
+  if (size() == 0) return;
+  if (source.host_accessible) target.upload(target, to.data(), from.data(), from.nbytes());
+  else if (target.host_accessible) source.download(source, to.data(), from.data(), from.nbytes());
+  else target.transfer(target, to.data(), source, from.data(), from.nbytes());
+}
+
 bool may_overlap(const Array& a, const Array& b) {
   if (a.size() == 0 || b.size() == 0) return false;
   const auto range = [](const Array& x) {
@@ -253,7 +272,8 @@ bool same_elements(const Array& a, const Array& b) {
 
 void assign(const char* op, const Array& dst, const Array& src) {
   check<ValueError>(dst.writable(), op, ": the array written to is read-only");
-  if (dst.rank() + src.rank() == 0 && src.dtype() == dst.dtype() && dst.device().host_accessible) {
+  if (dst.rank() + src.rank() == 0 && src.dtype() == dst.dtype() && dst.device().host_accessible &&
+      src.device().host_accessible) {
     std::memmove(dst.data(), src.data(), static_cast<size_t>(size_of(dst.dtype())));  // a[i] = b[i] needs no grid
     return;
   }
@@ -261,6 +281,10 @@ void assign(const char* op, const Array& dst, const Array& src) {
   while (from.rank() > dst.rank() && from.shape()[0] == 1) from = from.indexed(0, 0);
   check<ValueError>(broadcasts_to(from.shape(), dst.shape()), op, ": value is ", src.shape(), ", wanted ", dst.shape(),
                     " or what broadcasts to it");
+  if (&from.device() != &dst.device()) {
+    if (from.dtype() == dst.dtype() && from.shape() == dst.shape() && dst.is_contiguous()) return from.move_to(dst);
+    from = from.on(dst.device());
+  }
   if (may_overlap(dst, from) && !same_elements(dst, from)) from = from.astype(from.dtype());
   from = from.broadcast_to(dst.shape());
   const Grid<2> grid(dst.shape(), {&from.strides(), &dst.strides()});

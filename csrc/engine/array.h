@@ -56,6 +56,8 @@ class Array {
   // New arrays.
   Array astype(DType dtype) const;  // contiguous copy, converted
   Array contiguous() const;         // itself if it is already
+  Array on(Device& device) const;   // itself if it is there already, else a contiguous copy
+  void move_to(const Array& to) const;
 
  private:
   Array(void* data, const Shape& shape, const Shape& strides, DType dtype, Device& device, std::shared_ptr<void> owner,
@@ -83,8 +85,8 @@ bool broadcasts_to(const Shape& from, const Shape& to);
 // Whether the spans of memory have a byte in common: may be true of interleaved views that share none.
 bool may_overlap(const Array& a, const Array& b);
 bool same_elements(const Array& a, const Array& b);  // same memory, element by element
-// dst[...] = src converted; src is broadcast to dst's shape (leading extents of 1 beyond dst's rank are dropped) and
-// may overlap dst.
+// dst[...] = src converted; src is broadcast to dst's shape (leading extents of 1 beyond dst's rank are dropped), may
+// overlap dst and may be on another device.
 void assign(const char* op, const Array& dst, const Array& src);
 
 }  // namespace deltarule

@@ -81,6 +81,10 @@ std::optional<Fusion> Dense::fusion() const {
   return Fusion{activation_, slope_, z_.data(), out_, has_bias_ ? bias_.gradient.data() : nullptr};
 }
 
+std::optional<TrainRowsLayer> Dense::as_row_layer() const {
+  return TrainRowsLayer{inputs(), outputs(), weight_.value.data(), bias_.value.data(), activation_, slope_};
+}
+
 // x^T[I,B] dz[B,O], without its destination
 GemmArgs Dense::weight_product(const Pass& pass) const {
   GemmArgs args;
@@ -109,6 +113,7 @@ void Dense::descend(const Pass& pass, const Descent& descent) {
   args.weight_decay = descent.weight_decay;
   args.nesterov = descent.nesterov;
   args.velocity = weight_.m.data();
+  args.state = pass.state;
   pass.kernels.gemm(args);
 }
 
@@ -133,6 +138,7 @@ Gradient Dense::backward_and_descend(const Pass& pass, Gradient dy, void* dx, co
     args.activation = below->activation, args.slope = below->slope;
     args.z = below->z, args.y = below->y, args.db = below->db;
   }
+  args.state = pass.state;
   pass.kernels.online(args);
   return {dx, dx != nullptr && below.has_value()};
 }

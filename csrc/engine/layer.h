@@ -15,7 +15,8 @@ struct Pass {
   int64_t rows;
   bool dropout;  // masks are drawn in training only
   uint64_t seed;
-  int64_t step;  // with seed and layer, the masks' stream
+  int64_t step;                      // with seed and layer, the masks' stream
+  const StepState* state = nullptr;  // of a device that queues its work, in training
 };
 
 // A tensor that training changes.
@@ -63,6 +64,8 @@ class Layer {
   virtual Gradient backward(const Pass& pass, Gradient dy, void* dx, const std::optional<Fusion>& below) = 0;
 
   virtual std::optional<Fusion> fusion() const { return std::nullopt; }
+  // As the slot train_rows takes it, where it can.
+  virtual std::optional<TrainRowsLayer> as_row_layer() const { return std::nullopt; }
 
   // Layers without weights have none of these.
   virtual Parameter* weight() { return nullptr; }
@@ -99,6 +102,7 @@ class Dense : public Layer {
   const void* forward(const Pass& pass, const void* x) override;
   Gradient backward(const Pass& pass, Gradient dy, void* dx, const std::optional<Fusion>& below) override;
   std::optional<Fusion> fusion() const override;
+  std::optional<TrainRowsLayer> as_row_layer() const override;
   Parameter* weight() override { return &weight_; }
   Parameter* bias() override { return has_bias_ ? &bias_ : nullptr; }
   void weight_gradient(const Pass& pass) override;

@@ -71,7 +71,9 @@ Array target(const Array& a, const Array& b, const Shape& shape, const Shape& re
 Array matmul(const Array& a, const Array& b, const std::string& precision, const std::optional<Array>& out) {
   check_shapes(a, b);
   check<DeviceError>(&a.device() == &b.device(), "matmul: a is on ", a.device().name, ", b is on ", b.device().name,
-                     "; both must be on one device");
+                     "; both must be on one device: use .to(\"", a.device().name, "\")");
+  check<DeviceError>(!out || &out->device() == &a.device(), "matmul: out is on ", out ? out->device().name : "",
+                     ", the operands are on ", a.device().name, "; all must be on one device");
   const DType dtype = promote(a.dtype(), b.dtype());
   check<TypeError>(is_floating(dtype), "matmul: dtype is ", name_of(dtype), "; the kernel takes float32 and float64");
   const auto mode = find_name<Precision>("matmul: precision", precision, kPrecisions);

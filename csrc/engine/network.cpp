@@ -18,7 +18,8 @@ namespace {
 Array checked_rates(const char* op, const Array& rates, int64_t steps) {
   check<ValueError>(rates.rank() == 1 && rates.size() == steps, op, ": rates is ", rates.shape(), "; wanted (", steps,
                     ",), one for each step");
-  const Array values = rates.dtype() == DType::float64 ? rates.contiguous() : rates.astype(DType::float64);
+  const Array here = rates.on(*devices()[0]);
+  const Array values = here.dtype() == DType::float64 ? here.contiguous() : here.astype(DType::float64);
   for (int64_t i = 0; i < steps; ++i) {
     const double rate = values.as<double>()[i];
     check<ValueError>(rate >= 0.0 && std::isfinite(rate), op, ": rates[", i, "] is ", rate,
@@ -37,12 +38,17 @@ StepsResult Network::train_steps(const Array& x, const Array& y, const std::opti
   require_trainable(op);
   optimizer.validate(op);
   const Samples samples(spec(op, validated), x, y, sample_weight);
-  const Array indices = order ? checked_order(op, *order, samples.rows()) : Array();
+  const Array indices = order ? checked_order(op, *order, samples.rows(), device_) : Array();
   const int64_t n = order ? indices.size() : samples.rows();
   check<ValueError>(batch_size >= 1 && batch_size <= n, op, ": batch_size is ", batch_size, "; wanted 1 to ", n,
                     ", the number of samples");
 
   const Keep keep = reserve_for_training(batch_size, optimizer, norms);
+  if (!device_.host_accessible) {
+    const int64_t queued = (n + batch_size - 1) / batch_size;
+    return train_queued(
+        {samples, indices, n, batch_size, optimizer, keep, norms, rates ? checked_rates(op, *rates, queued) : Array()});
+  }
   const int64_t block_steps = steps_of_block(batch_size, optimizer);
   if (block_steps > 1) layers_[0]->reserve_block(block_steps * batch_size, dtype_, device_);
   const int64_t steps = (n + batch_size - 1) / batch_size;
@@ -93,6 +99,7 @@ int64_t Network::block_steps(int64_t batch_size, const OptimizerSettings& optimi
 
 // The lowest layer alone knows its inputs beforehand, unless something random stands below it.
 int64_t Network::steps_of_block(int64_t batch_size, const OptimizerSettings& optimizer) const {
+  if (!device_.host_accessible) return 1;
   const bool plain = optimizer.kind == Optimizer::sgd && optimizer.weight_decay == 0.0 && optimizer.clip_norm == 0.0;
   return plain && lowest_ == 0 ? layers_[0]->block_steps(batch_size) : 1;
 }
@@ -106,6 +113,11 @@ double Network::train_step(const Array& x, const Array& y, const OptimizerSettin
   const Samples samples(spec(op, false), x, y, sample_weight);
   check<ValueError>(samples.rows() >= 1, op, ": x has no rows");
   const Keep keep = reserve_for_training(samples.rows(), optimizer, false);
+  if (!device_.host_accessible) {
+    const StepsResult result =
+        train_queued({samples, Array(), samples.rows(), samples.rows(), optimizer, keep, false, Array()});
+    return result.losses.as<double>()[0];
+  }
   return learn(minibatch(samples, Array(), 0, samples.rows()), optimizer, keep, nullptr).value;
 }
 
@@ -127,6 +139,12 @@ Network::LossValue Network::learn(const Minibatch& batch, const OptimizerSetting
 
   ++step_;
   if (slot_count_ == 2) ++*slot_updates_.as<int64_t>();
+  descend(pass, optimizer, keep, norms);
+  return loss;
+}
+
+// From dy_[0] down: the gradients, and every parameter's update.
+void Network::descend(const Pass& pass, const OptimizerSettings& optimizer, Keep keep, std::vector<double>* norms) {
   const Descent descent{optimizer.lr, optimizer.momentum, optimizer.weight_decay,
                         optimizer.kind == Optimizer::nesterov};
   Gradient gradient{dy_[0].data(), false};
@@ -139,16 +157,18 @@ Network::LossValue Network::learn(const Minibatch& batch, const OptimizerSetting
     if (layer.weight() == nullptr) continue;
     if (keep != Keep::none) layer.weight_gradient(pass);
     if (norms) norms->insert(norms->begin(), norm(layer.weight()->gradient));
-    if (keep == Keep::one) update(layer.weight(), optimizer, 1.0);
-    if (keep != Keep::all && layer.bias()) update(layer.bias(), optimizer, 1.0);
+    if (keep == Keep::one) update(pass, layer.weight(), optimizer, 1.0);
+    if (keep != Keep::all && layer.bias()) update(pass, layer.bias(), optimizer, 1.0);
   }
-  if (keep == Keep::all) {
+  if (keep == Keep::all && pass.state != nullptr) {
+    clip_queued(pass, optimizer);
+    for (Parameter* parameter : parameters_) update(pass, parameter, optimizer, 1.0);
+  } else if (keep == Keep::all) {
     double squares = 0.0;
     for (const Parameter* parameter : parameters_) squares += std::pow(norm(parameter->gradient), 2);
     const double clip = optimizer.clip_norm, whole = std::sqrt(squares);
-    for (Parameter* parameter : parameters_) update(parameter, optimizer, whole > clip ? clip / whole : 1.0);
+    for (Parameter* parameter : parameters_) update(pass, parameter, optimizer, whole > clip ? clip / whole : 1.0);
   }
-  return loss;
 }
 
 Pass Network::pass_of(int64_t rows, bool training) const {
@@ -165,6 +185,7 @@ const void* Network::forward(const Pass& pass, const void* x) {
 // rows
 Network::LossValue Network::loss_of(const Pass& pass, const Minibatch& batch, const void* y, bool mean,
                                     void* dy) const {
+  if (!device_.host_accessible) return loss_queued(pass, batch, y, mean, dy);
   LossValue result{};
   pass.kernels.loss({loss_, dtype_, batch.rows, outputs(), y, batch.labels, batch.targets, batch.weights, 1.0, mean, dy,
                      &result.value, &result.weight, &result.errors});
@@ -175,19 +196,23 @@ std::optional<Fusion> Network::fusion_below(size_t layer) const {
   return layer > 0 ? layers_[layer - 1]->fusion() : std::nullopt;
 }
 
-void Network::update(Parameter* parameter, const OptimizerSettings& o, double gradient_scale) const {
-  device_.kernels().step({o.kind, dtype_, parameter->value.size(), parameter->value.data(), parameter->gradient.data(),
-                          parameter->m.data(), parameter->v.data(), o.lr, o.momentum, o.beta1, o.beta2, o.eps,
-                          parameter->decays ? o.weight_decay : 0.0, gradient_scale, *slot_updates_.as<int64_t>()});
+void Network::update(const Pass& pass, Parameter* parameter, const OptimizerSettings& o, double gradient_scale) const {
+  pass.kernels.step({o.kind, dtype_, parameter->value.size(), parameter->value.data(), parameter->gradient.data(),
+                     parameter->m.data(), parameter->v.data(), o.lr, o.momentum, o.beta1, o.beta2, o.eps,
+                     parameter->decays ? o.weight_decay : 0.0, gradient_scale, *slot_updates_.as<int64_t>(),
+                     pass.state});
 }
 
 double Network::norm(const Array& gradient) const {
-  alignas(8) char squares[8];
-  device_.kernels().reduce({Reduction::sum_squares, dtype_, 1, gradient.size(), 1, gradient.data(), squares});
-  return std::sqrt(dtype_ == DType::float32 ? *reinterpret_cast<float*>(squares) : *reinterpret_cast<double*>(squares));
+  const Array squares = Array::empty({}, dtype_, device_);
+  device_.kernels().reduce({Reduction::sum_squares, dtype_, 1, gradient.size(), 1, gradient.data(), squares.data()});
+  const Array here = squares.on(*devices()[0]);
+  return std::sqrt(dtype_ == DType::float32 ? *here.as<float>() : *here.as<double>());
 }
 
-SampleSpec Network::spec(const char* op, bool validated) const { return {op, inputs_, outputs(), dtype_, validated}; }
+SampleSpec Network::spec(const char* op, bool validated) const {
+  return {op, inputs_, outputs(), dtype_, device_, validated};
+}
 
 Minibatch Network::minibatch(const Samples& samples, const Array& order, int64_t start, int64_t rows) {
   return buffer_.cut(samples, order, start, rows, dtype_, shift_, scale_);
@@ -204,6 +229,7 @@ std::pair<double, int64_t> Network::evaluate(const Array& x, const Array& y, int
   batch_size = std::min(batch_size, samples.rows());
   reserve(batch_size);
 
+  if (!device_.host_accessible) return evaluate_queued(samples, batch_size);
   double weighted = 0.0, weight = 0.0;
   int64_t errors = 0;
   for (int64_t start = 0; start < samples.rows(); start += batch_size) {

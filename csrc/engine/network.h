@@ -3,7 +3,7 @@
 // Memory   weights, the optimiser's slots, activations and two gradients of the largest minibatch seen, and, for
 //          optimisers that need it whole, a weight gradient. Planned at the start of a call; a step allocates nothing.
 // Threads  calls on one network from several threads take turns.
-// Files    network.cpp computes, network_state.cpp keeps.
+// Files    network.cpp computes, network_state.cpp keeps, network_queued.cpp trains on devices that queue their work.
 #pragma once
 
 #include <map>
@@ -93,9 +93,30 @@ class Network {
   LossValue loss_of(const Pass& pass, const Minibatch& batch, const void* y, bool mean, void* dy) const;
   Keep reserve_for_training(int64_t rows, const OptimizerSettings& optimizer, bool norms);
   LossValue learn(const Minibatch& batch, const OptimizerSettings& optimizer, Keep keep, std::vector<double>* norms);
+  void descend(const Pass& pass, const OptimizerSettings& optimizer, Keep keep, std::vector<double>* norms);
+
+  // On a device that queues its work.
+  struct Queued {
+    const Samples& samples;
+    const Array& order;
+    int64_t n, batch_size;
+    const OptimizerSettings& optimizer;
+    Keep keep;
+    bool norms;
+    Array rates;  // [steps], or empty: the optimizer's
+  };
+  struct StepBlock;
+  StepsResult train_queued(const Queued& call);
+  void queue_step(const Queued& call, const StepBlock& block, int64_t rows, std::vector<double>* norms);
+  void run_step(const Queued& call, const StepBlock& block, int64_t rows);
+  int64_t train_rows(const Queued& call, const StepBlock& block, int64_t rows);
+  void clip_queued(const Pass& pass, const OptimizerSettings& optimizer);
+  LossValue loss_queued(const Pass& pass, const Minibatch& batch, const void* y, bool mean, void* dy) const;
+  std::pair<double, int64_t> evaluate_queued(const Samples& samples, int64_t batch_size);
+
   int64_t steps_of_block(int64_t batch_size, const OptimizerSettings& optimizer) const;
   std::optional<Fusion> fusion_below(size_t layer) const;
-  void update(Parameter* parameter, const OptimizerSettings& optimizer, double gradient_scale) const;
+  void update(const Pass& pass, Parameter* parameter, const OptimizerSettings& optimizer, double gradient_scale) const;
   double norm(const Array& gradient) const;
 
   SampleSpec spec(const char* op, bool validated) const;
@@ -127,6 +148,16 @@ class Network {
   Array dy_[2];           // gradients on their way down, in turns
   Keep kept_ = Keep::none;
   MinibatchBuffer buffer_;
+
+  // Steps of training as they were recorded, by all that went into them; void once memory has moved.
+  struct RecordedStep {
+    std::vector<int64_t> key;
+    std::shared_ptr<Recording> recording;
+  };
+  int64_t version_ = 0;  // of the memory planned above
+  std::vector<RecordedStep> recorded_;
+  Array block_, order_;  // StepBlock's memory; the call's order, at an address of its own
+  Array squares_;        // [parameters] of dtype, for clipping
 };
 
 }  // namespace deltarule

@@ -37,6 +37,7 @@ void Network::add(std::unique_ptr<Layer> layer) {
     if (parameter) parameters_.push_back(parameter);
   layers_.push_back(std::move(layer));
   // Everything planned for the old stack is planned anew.
+  ++version_;
   for (Parameter* parameter : parameters_) parameter->gradient = Array();
   capacity_ = 0;
   slot_count_ = -1;
@@ -109,7 +110,7 @@ void Network::set_slots(const std::map<std::string, Array>& slots) {
 
 void Network::set_input_transform(const std::optional<Array>& shift, const std::optional<Array>& scale) {
   const auto checked = [this](const char* name, const std::optional<Array>& given, double otherwise) {
-    Array row = Array::empty({inputs_}, dtype_, device_);
+    Array row = Array::empty({inputs_}, dtype_, *devices()[0]);
     if (given) {
       check<ValueError>(given->shape() == Shape{inputs_}, "set_input_transform: ", name, " is ", given->shape(),
                         "; wanted (", inputs_, ",)");
@@ -122,9 +123,10 @@ void Network::set_input_transform(const std::optional<Array>& shift, const std::
       check<ValueError>(std::isfinite(value), "set_input_transform: ", name, "[", i, "] is ", value,
                         "; wanted finite numbers");
     }
-    return row;
+    return row.on(device_);
   };
   std::lock_guard lock(mutex_);
+  ++version_;
   if (!shift && !scale) {
     shift_ = scale_ = Array();
     return;
@@ -136,6 +138,7 @@ void Network::set_input_transform(const std::optional<Array>& shift, const std::
 
 void Network::reserve(int64_t rows) {
   if (rows <= capacity_) return;
+  ++version_;
   int64_t widest = 0;
   for (const auto& layer : layers_) {
     layer->reserve(rows, dtype_, device_);
@@ -156,8 +159,10 @@ void Network::reserve_gradients(Keep keep) {
     const bool own = !parameter->decays || keep == Keep::all;
     if (own && (gradient.data() == nullptr || (parameter->decays && kept_ == Keep::one))) {
       gradient = Array::empty(shape, dtype_, device_);
+      ++version_;
     } else if (!own && keep == Keep::one && kept_ == Keep::none) {
       if (shared.data() == nullptr) shared = Array::empty({largest}, dtype_, device_);
+      ++version_;
       gradient = Array::wrap(shared.data(), shape, contiguous_strides(shape), dtype_, device_, shared.owner(), true);
     }
   }
@@ -167,12 +172,13 @@ void Network::reserve_gradients(Keep keep) {
 // Slots belong to the optimiser of the last step: one that needs others starts them from zero.
 void Network::reserve_slots(int count) {
   if (count == slot_count_) return;
+  ++version_;
   for (Parameter* parameter : parameters_) {
     const Shape& shape = parameter->value.shape();
     parameter->m = count >= 1 ? Array::zeros(shape, dtype_, device_) : Array();
     parameter->v = count >= 2 ? Array::zeros(shape, dtype_, device_) : Array();
   }
-  slot_updates_ = Array::zeros({1}, DType::int64, device_);
+  slot_updates_ = Array::zeros({1}, DType::int64, *devices()[0]);
   slot_count_ = count;
 }
 

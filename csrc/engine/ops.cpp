@@ -22,10 +22,12 @@ void check_floating(const char* op, DType dtype) {
 
 void check_device(const char* op, const Array& a, const Array& b) {
   check<DeviceError>(&a.device() == &b.device(), op, ": a is on ", a.device().name, ", b is on ", b.device().name,
-                     "; both must be on one device");
+                     "; both must be on one device: use .to(\"", a.device().name, "\")");
 }
 
-void check_out(const char* op, const Array& out, const Shape& shape, DType dtype) {
+void check_out(const char* op, const Array& out, const Shape& shape, DType dtype, const Array& x) {
+  check<DeviceError>(&out.device() == &x.device(), op, ": out is on ", out.device().name, ", the operands are on ",
+                     x.device().name, "; all must be on one device");
   check<ValueError>(out.shape() == shape, op, ": out is ", out.shape(), ", the result is ", shape);
   check<TypeError>(out.dtype() == dtype, op, ": out is ", name_of(out.dtype()), ", the result is ", name_of(dtype));
   check<ValueError>(out.writable(), op, ": out is read-only");
@@ -50,20 +52,22 @@ DType promote(DType a, DType b) {
   return DType::uint8;
 }
 
+Array number(double value, DType dtype, Device& device) {
+  const Array here = Array::empty({}, dtype, *devices()[0]);
+  if (dtype == DType::float32) *here.as<float>() = static_cast<float>(value);
+  else *here.as<double>() = value;
+  return here.on(device);
+}
+
 Array full(const Shape& shape, double value, DType dtype, Device& device) {
   const Array out = Array::empty(shape, dtype, device);
-  assign("full", out, Array::wrap(&value, {}, {}, DType::float64, device, nullptr, false));
+  assign("full", out, Array::wrap(&value, {}, {}, DType::float64, *devices()[0], nullptr, false));
   return out;
 }
 
 Array astype(const Array& x, DType dtype, bool copy) { return !copy && x.dtype() == dtype ? x : x.astype(dtype); }
 
-Array to_device(const Array& x, const std::string& device) {
-  const Device& wanted = find_device(device);
-  check<DeviceError>(&wanted == &x.device(), "to_device: the array is on ", x.device().name, ", wanted ", device,
-                     "; no device can copy between them yet");
-  return x;
-}
+Array to_device(const Array& x, const std::string& device) { return x.on(find_device(device)); }
 
 DType result_type(Unary op, DType x) {
   switch (op) {
@@ -86,7 +90,7 @@ bool has_kernel(Reduction, DType x) { return is_floating(x); }
 Array unary(Unary op, const Array& x, const std::optional<Array>& out) {
   const DType dtype = result_type(op, x.dtype());
   check_floating(name_of(op), dtype);
-  if (out) check_out(name_of(op), *out, x.shape(), dtype);
+  if (out) check_out(name_of(op), *out, x.shape(), dtype, x);
   if (!out && x.dtype() == dtype && x.is_contiguous()) {
     Array to = Array::empty(x.shape(), dtype, x.device());
     x.device().kernels().unary({op, dtype, 1, {x.size()}, x.data(), {1}, to.data(), {1}});
@@ -116,7 +120,7 @@ Array binary(Binary op, const Array& a, const Array& b, const std::optional<Arra
     }
   }
   const Shape shape = broadcast_shapes(name_of(op), a.shape(), b.shape());
-  if (out) check_out(name_of(op), *out, shape, dtype);
+  if (out) check_out(name_of(op), *out, shape, dtype, a);
   const Array to = out ? *out : Array::empty_like((a.shape() == shape ? a : b).broadcast_to(shape), dtype);
   Array left = as_type(a, dtype).broadcast_to(shape), right = as_type(b, dtype).broadcast_to(shape);
   if (out && must_not_write(to, left)) left = left.astype(dtype);
@@ -172,7 +176,7 @@ Array restore_axes(const Array& y, const Shape& order, const std::vector<bool>& 
 
 Array write_out(const char* op, const Array& result, const std::optional<Array>& out) {
   if (!out) return result;
-  check_out(op, *out, result.shape(), result.dtype());
+  check_out(op, *out, result.shape(), result.dtype(), result);
   assign(op, *out, result);
   return *out;
 }
@@ -228,7 +232,7 @@ Array mean(const Array& x, const std::optional<Shape>& axes, bool keepdims, cons
   double count = 1.0;
   for (int axis = 0; axis < x.rank(); ++axis)
     if (reduced[static_cast<size_t>(axis)]) count *= static_cast<double>(x.shape()[axis]);
-  return write_out("mean", binary(Binary::divide, total, full({}, count, x.dtype(), x.device())), out);
+  return write_out("mean", binary(Binary::divide, total, number(count, x.dtype(), x.device())), out);
 }
 
 Array softmax(const Array& x, int64_t axis, bool log) {

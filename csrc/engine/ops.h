@@ -14,6 +14,7 @@ namespace deltarule {
 
 DType promote(DType a, DType b);  // numpy.result_type
 
+Array number(double value, DType dtype, Device& device);                    // 0-d, float32 or float64
 Array full(const Shape& shape, double value, DType dtype, Device& device);  // every element `value`
 Array astype(const Array& x, DType dtype, bool copy);                       // without copy: x itself where it fits
 Array to_device(const Array& x, const std::string& device);                 // x itself if it is there

@@ -28,9 +28,9 @@ void fill_normal(const Array& array, uint64_t seed, uint64_t stream, double mean
   fill("fill_normal", Random::normal, array, seed, stream, mean, std);
 }
 
-Array permutation(int64_t n, uint64_t seed, uint64_t stream) {
+Array permutation(int64_t n, uint64_t seed, uint64_t stream, Device& device) {
   check<ValueError>(n >= 0, "permutation: n is ", n, "; wanted at least 0");
-  const Array order = Array::empty({n}, DType::int64, find_device("cpu"));
+  const Array order = Array::empty({n}, DType::int64, device);
   order.device().kernels().fill_random({Random::permutation, DType::int64, n, seed, stream, 0.0, 0.0, order.data()});
   return order;
 }

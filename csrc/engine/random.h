@@ -9,6 +9,6 @@ namespace deltarule {
 void fill_uniform(const Array& array, uint64_t seed, uint64_t stream, double lo, double hi);
 void fill_normal(const Array& array, uint64_t seed, uint64_t stream, double mean, double std);
 // 0 .. n-1 in random order, [n] int64.
-Array permutation(int64_t n, uint64_t seed, uint64_t stream);
+Array permutation(int64_t n, uint64_t seed, uint64_t stream, Device& device);
 
 }  // namespace deltarule

@@ -1,60 +1,53 @@
 #include "engine/samples.h"
 
 #include <algorithm>
-#include <bit>
-#include <cmath>
 #include <limits>
+#include <sstream>
+#include <string>
 
 namespace deltarule {
 namespace {
 
-template <class T> int64_t first_not_finite(const T* x, int64_t n) {
-  using Bits = std::conditional_t<sizeof(T) == 4, uint32_t, uint64_t>;
-  const Bits exponent = std::bit_cast<Bits>(std::numeric_limits<T>::infinity());
-  constexpr int64_t kBlock = 1024;  // integers have no order of summation to keep: a block is one vector loop
-  for (int64_t start = 0; start < n; start += kBlock) {
-    const int64_t stop = std::min(n, start + kBlock);
-    Bits found = 0;
-    for (int64_t i = start; i < stop; ++i) found |= (std::bit_cast<Bits>(x[i]) & exponent) == exponent;
-    if (!found) continue;
-    for (int64_t i = start; i < stop; ++i)
-      if (!std::isfinite(x[i])) return i;
-  }
-  return -1;
+// The place of the first element of x[N] or [N,C], rows contiguous, that the slot `find` finds; -1: none.
+int64_t find(const Array& x, double least, int64_t below) {
+  Device& device = x.device();
+  const int64_t columns = x.rank() == 2 ? x.shape()[1] : 1;
+  const int64_t ld = x.is_contiguous() ? columns : x.strides()[0];
+  int64_t at = -1;
+  const Array there = device.host_accessible ? Array() : Array::empty({}, DType::int64, device);
+  int64_t* const out = device.host_accessible ? &at : there.as<int64_t>();
+  device.kernels().find({x.dtype(), x.shape()[0], columns, x.data(), ld, least, below, out});
+  if (!device.host_accessible) device.download(device, &at, out, sizeof at);
+  return at;
 }
 
-// x[N,C] with contiguous rows
-template <class T> void check_finite(const char* op, const char* name, const Array& x) {
+// Throws with the element found: "OP: NAME[3, 5] is nan; wanted ...".
+template <class... Wanted>
+void refuse(const char* op, const char* name, const Array& x, int64_t at, const Wanted&... wanted) {
   const int64_t columns = x.rank() == 2 ? x.shape()[1] : 1;
-  const bool one_run = x.is_contiguous();
-  const int64_t runs = one_run ? 1 : x.shape()[0], length = one_run ? x.size() : columns;
-  for (int64_t run = 0; run < runs; ++run) {
-    const int64_t at = first_not_finite(x.as<T>() + run * x.strides()[0], length);
-    if (at < 0) continue;
-    const int64_t row = run + at / columns, column = at % columns;
-    const T value = x.as<T>()[row * x.strides()[0] + column];
-    throw ValueError(message(op, ": ", name, "[", row, ", ", column, "] is ", value, "; wanted finite numbers"));
-  }
+  const int64_t row = at / columns, column = at % columns;
+  const int64_t place = (x.is_contiguous() ? columns : x.strides()[0]) * row + column;
+  const Array value = x.strided(place, {}, {}).on(*devices()[0]);
+  std::ostringstream text;
+  if (value.dtype() == DType::float32) text << *value.as<float>();
+  if (value.dtype() == DType::float64) text << *value.as<double>();
+  if (value.dtype() == DType::int64) text << *value.as<int64_t>();
+  const std::string index = x.rank() == 2 ? message(row, ", ", column) : message(row);
+  throw ValueError(message(op, ": ", name, "[", index, "] is ", text.str(), wanted...));
 }
 
 void check_finite(const char* op, const char* name, const Array& x) {
-  if (x.dtype() == DType::float32) check_finite<float>(op, name, x);
-  if (x.dtype() == DType::float64) check_finite<double>(op, name, x);
-}
-
-template <class T> void check_weights(const char* op, const Array& weight) {
-  const T* w = weight.as<T>();
-  for (int64_t i = 0; i < weight.size(); ++i)
-    check<ValueError>(w[i] >= 0 && std::isfinite(w[i]), op, ": sample_weight[", i, "] is ", w[i],
-                      "; wanted finite numbers, at least 0");
+  if (!is_floating(x.dtype()) || x.size() == 0) return;
+  const int64_t at = find(x, -std::numeric_limits<double>::infinity(), 0);
+  if (at >= 0) refuse(op, name, x, at, "; wanted finite numbers");
 }
 
 bool rows_contiguous(const Array& x) {
   return x.is_contiguous() || (x.strides()[1] == 1 && x.strides()[0] >= x.shape()[1]);
 }
 
-void grow(Array& buffer, const Shape& shape, DType dtype, Device& device) {
-  if (buffer.data() == nullptr || buffer.size() < shape.size()) buffer = Array::empty(shape, dtype, device);
+bool too_small(const Array& buffer, const Shape& shape) {
+  return buffer.data() == nullptr || buffer.size() < shape.size();
 }
 
 }  // namespace
@@ -72,7 +65,7 @@ void Samples::take_x(const SampleSpec& spec, const Array& x) {
   check<ValueError>(x.rank() == 2, spec.op, ": x is ", x.shape(), "; wanted (rows, ", spec.inputs, ")");
   check<ValueError>(x.shape()[1] == spec.inputs, spec.op, ": x has ", x.shape()[1], " features, the network has ",
                     spec.inputs, " inputs");
-  x_ = rows_contiguous(x) ? x : x.contiguous();
+  x_ = (rows_contiguous(x) ? x : x.contiguous()).on(spec.device);
   if (!spec.validated) check_finite(spec.op, "x", x_);
 }
 
@@ -86,38 +79,34 @@ void Samples::take_y(const SampleSpec& spec, const Array& y) {
   const int64_t columns = y.rank() == 2 ? y.shape()[1] : 1;
   check<ValueError>(columns == spec.outputs, spec.op, ": y has ", columns, " float targets a row, the network has ",
                     spec.outputs, " outputs", y.rank() == 1 ? "; labels must be integers" : "");
-  targets_ = *y.contiguous().reshaped({rows(), columns});
+  targets_ = *y.contiguous().on(spec.device).reshaped({rows(), columns});
   if (!spec.validated) check_finite(spec.op, "y", targets_);
 }
 
 void Samples::take_labels(const SampleSpec& spec, const Array& y) {
-  labels_ = y.dtype() == DType::int64 ? y.contiguous() : y.astype(DType::int64);
-  if (spec.validated) return;
+  labels_ = (y.dtype() == DType::int64 ? y.contiguous() : y.astype(DType::int64)).on(spec.device);
+  if (spec.validated || rows() == 0) return;
   const int64_t classes = std::max<int64_t>(spec.outputs, 2);
-  const int64_t* label = labels_.as<int64_t>();
-  for (int64_t i = 0; i < rows(); ++i)
-    check<ValueError>(label[i] >= 0 && label[i] < classes, spec.op, ": y[", i, "] is ", label[i],
-                      "; wanted labels from 0 to ", classes - 1);
+  const int64_t at = find(labels_, 0.0, classes);
+  if (at >= 0) refuse(spec.op, "y", labels_, at, "; wanted labels from 0 to ", classes - 1);
 }
 
 void Samples::take_weight(const SampleSpec& spec, const Array& weight) {
   check<ValueError>(weight.rank() == 1 && weight.shape()[0] == rows(), spec.op, ": sample_weight is ", weight.shape(),
                     "; wanted (", rows(), ",), one for each row of x");
-  weight_ = is_floating(weight.dtype()) ? weight.contiguous() : weight.astype(spec.dtype);
-  if (spec.validated) return;
-  if (weight_.dtype() == DType::float32) check_weights<float>(spec.op, weight_);
-  else check_weights<double>(spec.op, weight_);
+  weight_ = (is_floating(weight.dtype()) ? weight.contiguous() : weight.astype(spec.dtype)).on(spec.device);
+  if (spec.validated || rows() == 0) return;
+  const int64_t at = find(weight_, 0.0, 0);
+  if (at >= 0) refuse(spec.op, "sample_weight", weight_, at, "; wanted finite numbers, at least 0");
 }
 
-Array checked_order(const char* op, const Array& order, int64_t rows) {
+Array checked_order(const char* op, const Array& order, int64_t rows, Device& device) {
   check<TypeError>(order.dtype() == DType::int64 || order.dtype() == DType::int32, op, ": order is ",
                    name_of(order.dtype()), "; wanted int64");
   check<ValueError>(order.rank() == 1, op, ": order is ", order.shape(), "; wanted (n,)");
-  const Array indices = order.dtype() == DType::int64 ? order.contiguous() : order.astype(DType::int64);
-  const int64_t* index = indices.as<int64_t>();
-  for (int64_t i = 0; i < indices.size(); ++i)
-    check<ValueError>(index[i] >= 0 && index[i] < rows, op, ": order[", i, "] is ", index[i], "; x has ", rows,
-                      " rows");
+  const Array indices = (order.dtype() == DType::int64 ? order.contiguous() : order.astype(DType::int64)).on(device);
+  const int64_t at = indices.size() > 0 ? find(indices, 0.0, rows) : -1;
+  if (at >= 0) refuse(op, "order", indices, at, "; x has ", rows, " rows");
   return indices;
 }
 
@@ -131,36 +120,33 @@ Minibatch rows_of(const Minibatch& whole, int64_t start, int64_t rows, DType dty
 }
 
 Minibatch MinibatchBuffer::cut(const Samples& samples, const Array& order, int64_t start, int64_t rows, DType dtype,
-                               const Array& shift, const Array& scale) {
+                               const Array& shift, const Array& scale, const StepState* state) {
   Device& device = samples.x().device();
   const int64_t* index = order.data() ? order.as<int64_t>() + start : nullptr;
 
   // source[N,C] -> rows[B,C] in `dtype`
-  const auto gather = [&](const Array& source, Array& buffer, const Array& minus, const Array& times) -> const void* {
+  const auto gather = [&](const Array& source, Array& buffer, DType to, const Array& minus,
+                          const Array& times) -> const void* {
     if (source.data() == nullptr) return nullptr;
     const int64_t columns = source.rank() == 2 ? source.shape()[1] : 1;
     const int64_t ld = source.shape()[0] > 1 ? source.strides()[0] : columns;
     const char* first = source.as<char>() + (index ? 0 : start * ld * size_of(source.dtype()));
-    const bool as_wanted = source.dtype() == dtype && (source.is_contiguous() || rows == 1);
-    if (!index && as_wanted && minus.data() == nullptr) return first;
-    grow(buffer, {rows, columns}, dtype, device);
+    const bool as_wanted = source.dtype() == to && (source.is_contiguous() || rows == 1);
+    if (!index && state == nullptr && as_wanted && minus.data() == nullptr) return first;
+    if (too_small(buffer, {rows, columns})) {
+      buffer = Array::empty({rows, columns}, to, device);
+      ++version_;
+    }
     device.kernels().gather_rows(
-        {source.dtype(), dtype, rows, columns, first, ld, index, minus.data(), times.data(), buffer.data()});
+        {source.dtype(), to, rows, columns, first, ld, index, minus.data(), times.data(), buffer.data(), state});
     return buffer.data();
   };
 
   Minibatch batch{rows, nullptr, nullptr, nullptr, nullptr};
-  batch.x = gather(samples.x(), x_, shift, scale);
-  batch.targets = gather(samples.targets(), targets_, Array(), Array());
-  batch.weights = gather(samples.weight(), weights_, Array(), Array());
-  if (samples.labels().data()) {
-    batch.labels = samples.labels().as<int64_t>() + start;
-    if (index) {
-      grow(labels_, {rows}, DType::int64, device);
-      for (int64_t i = 0; i < rows; ++i) labels_.as<int64_t>()[i] = samples.labels().as<int64_t>()[index[i]];
-      batch.labels = labels_.as<int64_t>();
-    }
-  }
+  batch.x = gather(samples.x(), x_, dtype, shift, scale);
+  batch.targets = gather(samples.targets(), targets_, dtype, Array(), Array());
+  batch.weights = gather(samples.weight(), weights_, dtype, Array(), Array());
+  batch.labels = static_cast<const int64_t*>(gather(samples.labels(), labels_, DType::int64, Array(), Array()));
   return batch;
 }
 

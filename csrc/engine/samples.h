@@ -12,6 +12,7 @@ struct SampleSpec {
   const char* op;
   int64_t inputs, outputs;
   DType dtype;
+  Device& device;  // where they are wanted; what is elsewhere is copied there
   bool validated;  // the values of these very arrays have been looked at before
 };
 
@@ -34,8 +35,8 @@ class Samples {
   Array x_, labels_, targets_, weight_;
 };
 
-// [n] int64, contiguous, every entry in [0, rows).
-Array checked_order(const char* op, const Array& order, int64_t rows);
+// [n] int64 on the device, contiguous, every entry in [0, rows).
+Array checked_order(const char* op, const Array& order, int64_t rows, Device& device);
 
 // Rows of a minibatch in the network's dtype, contiguous; null for what there is not.
 struct Minibatch {
@@ -52,11 +53,15 @@ Minibatch rows_of(const Minibatch& whole, int64_t start, int64_t rows, DType dty
 // Where minibatches are put together. Grows to the largest one; rows that are already as wanted are not copied.
 class MinibatchBuffer {
  public:
-  // Rows order[start], order[start + 1], ...; without an order start, start + 1, ... x -> (x - shift) * scale.
+  // Rows order[start], order[start + 1], ...; without an order start, start + 1, ... x -> (x - shift) * scale. With a
+  // state its start counts as well, so that the rows are other ones every time the work is run.
   Minibatch cut(const Samples& samples, const Array& order, int64_t start, int64_t rows, DType dtype,
-                const Array& shift, const Array& scale);
+                const Array& shift, const Array& scale, const StepState* state = nullptr);
+
+  int64_t version() const { return version_; }  // another one once the buffers are at another place
 
  private:
+  int64_t version_ = 0;
   Array x_, labels_, targets_, weights_;
 };
 

@@ -31,6 +31,9 @@ namespace {
 
 template <class V> constexpr bool is_single = sizeof(typename V::scalar) == 4;
 
+// Whether float32 functions look up tables of 16 by the lane type's `pick`; it declines by naming `no_tables`.
+template <class V> constexpr bool by_table = is_single<V> && !requires { V::no_tables; };
+
 template <class V> constexpr V lanes(double x) { return V::set(static_cast<typename V::scalar>(x)); }
 
 // The constant of this precision.
@@ -49,9 +52,9 @@ template <class V> constexpr V minimum(V a, V b) { return select(is_nan(a), a, m
 // c[0] + c[1] x + ... by Horner's rule.
 template <class V, int Terms> constexpr V polynomial(V x, const double (&c)[Terms]) {
   V sum = lanes<V>(c[Terms - 1]);
-#if defined(__CUDACC__)
+#if defined(__CUDA_ARCH__)
 #pragma unroll
-#else
+#elif !defined(__CUDACC__)
 #pragma GCC unroll 32
 #endif
   for (int i = Terms - 2; i >= 0; --i) sum = fma(sum, x, lanes<V>(c[i]));
@@ -106,7 +109,7 @@ template <class V> constexpr V exp_by_table(V x) {
 }
 
 template <class V> constexpr V exp(V x) {
-  if constexpr (is_single<V>) return exp_by_table(x);
+  if constexpr (by_table<V>) return exp_by_table(x);
   else return exp_by_polynomial(x);
 }
 
@@ -209,7 +212,7 @@ template <class V> constexpr V tanh_by_exp(V x) {
 }
 
 template <class V> constexpr V tanh(V x) {
-  if constexpr (is_single<V>) return tanh_by_table(x);
+  if constexpr (by_table<V>) return tanh_by_table(x);
   else return tanh_by_exp(x);
 }
 
@@ -235,6 +238,14 @@ template <class V> constexpr V sigmoid_by_table(V x) {
   return k / fma(power, p, power + k);
 }
 
+// The same without a table: K is 2^-63.5, as far from one power of two as from the next.
+template <class V> constexpr V sigmoid_by_polynomial(V x) {
+  V n;
+  const V r = reduce_ln2(negate(clamp(x, lanes<V>(120.0))), n);
+  const V k = lanes<V>(0x1.6a09e6p-64), power = scale2(k, n);
+  return k / fma(power, expm1_reduced(r), power + k);
+}
+
 // From e^-|x|, which does not overflow: the small side keeps its precision down to the subnormals.
 template <class V> constexpr V sigmoid_by_exp(V x) {
   const V one = lanes<V>(1.0);
@@ -243,7 +254,8 @@ template <class V> constexpr V sigmoid_by_exp(V x) {
 }
 
 template <class V> constexpr V sigmoid(V x) {
-  if constexpr (is_single<V>) return sigmoid_by_table(x);
+  if constexpr (by_table<V>) return sigmoid_by_table(x);
+  else if constexpr (is_single<V>) return sigmoid_by_polynomial(x);
   else return sigmoid_by_exp(x);
 }
 

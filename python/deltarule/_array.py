@@ -15,7 +15,7 @@ from deltarule import _core
 from deltarule._core import Array
 from deltarule._creation import asarray
 from deltarule._functions import FUNCTIONS
-from deltarule._through import call, operate, unwrap, wrap
+from deltarule._through import call, host, operate, unwrap, wrap
 
 COMPARISONS = ("lt", "le", "eq", "ne", "gt", "ge")
 UNARY_OPERATORS = ("pos", "invert")
@@ -58,7 +58,6 @@ METHODS = (
         "diagonal",
         "dot",
         "fill",
-        "item",
         "nonzero",
         "partition",
         "put",
@@ -67,8 +66,9 @@ METHODS = (
         "searchsorted",
         "sort",
     ),
-    *("std", "take", "tobytes", "tofile", "tolist", "trace", "var"),
+    *("std", "take", "trace", "var"),
 )
+HOST_METHODS = ("item", "tobytes", "tofile", "tolist")  # what leaves the device by its meaning
 
 
 def _define(name: str, function: Callable[..., Any]) -> None:
@@ -98,7 +98,7 @@ def _unary(name: str) -> None:
 
 
 def _conversion(name: str, function: Callable[..., Any]) -> None:
-    _define(f"__{name}__", lambda self, *args: function(self.numpy(), *map(unwrap, args)))
+    _define(f"__{name}__", lambda self, *args: function(host(self), *map(unwrap, args)))
 
 
 def _method(name: str) -> None:
@@ -108,6 +108,16 @@ def _method(name: str) -> None:
         return call(numpy_method, (self, *args), options)
 
     method.__doc__ = f"numpy.ndarray.{name}, giving Arrays."
+    _define(name, method)
+
+
+def _host_method(name: str) -> None:
+    numpy_method = getattr(np.ndarray, name)
+
+    def method(self: Array, *args: Any, **options: Any) -> Any:
+        return numpy_method(host(self), *args, **options)
+
+    method.__doc__ = f"numpy.ndarray.{name}; from another device than the CPU the elements are copied."
     _define(name, method)
 
 
@@ -122,6 +132,8 @@ for _name, _function in CONVERSIONS.items():
     _conversion(_name, _function)
 for _name in METHODS:
     _method(_name)
+for _name in HOST_METHODS:
+    _host_method(_name)
 for _name in KERNEL_METHODS:
     setattr(Array, _name, _core.direct_method(_name))
 
@@ -134,7 +146,7 @@ _Printed.__name__ = "Array"
 
 
 def _repr(self: Array) -> str:
-    return np.array_repr(self.numpy().view(_Printed))
+    return np.array_repr(host(self).view(_Printed))
 
 
 def _iter(self: Array) -> Iterator[Array]:
@@ -201,7 +213,7 @@ _define("__array_ufunc__", _array_ufunc)
 _define("__array_function__", _array_function)
 _define("__copy__", lambda self: self.copy())
 _define("__deepcopy__", lambda self, memo: self.copy())
-_define("__reduce__", lambda self: (asarray, (self.numpy(),)))
+_define("__reduce__", lambda self: (asarray, (host(self),)))
 _attributes: dict[str, Any] = {
     "__array_interface__": property(_interface),
     "__hash__": None,  # unhashable, as every mutable array

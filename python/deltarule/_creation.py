@@ -21,7 +21,7 @@ __all__ = [
 ]
 # fmt: on
 
-_CPU = (1, 0)  # of DLPack
+_CPU, _CUDA = 1, 2  # of DLPack
 
 
 def _creation(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -47,9 +47,9 @@ frombuffer = _creation(np.frombuffer)
 
 
 def asarray(
-    a: Any, dtype: DTypeLike | None = None, *, copy: bool | None = None, device: str = "cpu"
+    a: Any, dtype: DTypeLike | None = None, *, copy: bool | None = None, device: str | None = None
 ) -> Array:
-    """`a` as an Array: itself, or on the memory of a NumPy array.
+    """`a` as an Array: itself, or on the memory of a NumPy array, or of CuPy's, PyTorch's or JAX's on a GPU.
 
     Parameters
     ----------
@@ -59,8 +59,8 @@ def asarray(
         float32, float64, int32, int64, uint8 or bool; the default is `a`'s own.
     copy : bool, optional
         True always copies, False never does (ValueError where it must), None where needed.
-    device : str
-        "cpu" shares memory.
+    device : str, optional
+        Where it shall be: "cpu", "cuda", "cuda:1"; by default it stays where it is. What moves is copied.
 
     Raises
     ------
@@ -76,12 +76,38 @@ def asarray(
     >>> x
     array([7., 0.])
     """
+    shared = _on_gpu(a)
+    if shared is not None:
+        return _moved(shared, dtype, copy, "cuda" if device is None else device)
+    place = "cpu" if device is None else device
     if isinstance(a, Array) and not copy and (dtype is None or a.dtype == np.dtype(dtype)):
-        return a if device == a.device else a.to_device(device)
-    return _core.from_numpy(np.array(unwrap(a), dtype=dtype, copy=copy)).to_device(device)
+        return a if device is None else a.to(place)
+    return _core.from_numpy(np.array(unwrap(a), dtype=dtype, copy=copy)).to(place)
 
 
-def array(a: Any, dtype: DTypeLike | None = None, *, copy: bool | None = True, device: str = "cpu") -> Array:
+def _on_gpu(a: Any) -> Array | None:
+    """An Array, or an array of another library, that is in the memory of a GPU; sharing it."""
+    if isinstance(a, Array):
+        return None if a.device == "cpu" else a
+    if isinstance(a, (np.ndarray, np.generic, int, float, list, tuple)):
+        return None
+    interface = getattr(a, "__cuda_array_interface__", None)
+    return None if interface is None else _core.from_cuda_interface(interface, a)
+
+
+def _moved(a: Array, dtype: DTypeLike | None, copy: bool | None, device: str) -> Array:
+    """`a` of a GPU with this dtype, on this device ("cuda": where it is)."""
+    converted = dtype is not None and a.dtype != np.dtype(dtype)
+    elsewhere = device not in ("cuda", a.device)
+    if copy is False and (converted or elsewhere):
+        raise ValueError(f"asarray: copy is False, but {a.dtype} on {a.device} must be copied")
+    made = a.astype(a.dtype if dtype is None else dtype) if converted or (copy and not elsewhere) else a
+    return made.to(device) if elsewhere else made
+
+
+def array(
+    a: Any, dtype: DTypeLike | None = None, *, copy: bool | None = True, device: str | None = None
+) -> Array:
     """A new Array with `a`'s elements; as `asarray` otherwise."""
     return asarray(a, dtype, copy=copy, device=device)
 
@@ -150,7 +176,7 @@ def from_dlpack(x: Any, /, *, device: str | None = None, copy: bool | None = Non
     ----------
     x : object with ``__dlpack__`` and ``__dlpack_device__``
     device : str, optional
-        Where the Array shall be; None and "cpu" mean the CPU.
+        Where the Array shall be: where `x` is, or BufferError. None: where it is.
     copy : bool, optional
         As of `asarray`; the copy is the producer's where it can make one.
 
@@ -164,17 +190,20 @@ def from_dlpack(x: Any, /, *, device: str | None = None, copy: bool | None = Non
     BufferError
         `x` is on another device, has a dtype that an Array has not, or cannot be shared.
     """
-    if device is not None:
-        empty((0,), np.uint8, device=device)  # raises for a device that is not there
-    place = tuple(int(part) for part in x.__dlpack_device__())
-    if place != _CPU:
+    kind, index = (int(part) for part in x.__dlpack_device__())
+    if kind not in (_CPU, _CUDA):
         raise BufferError(
-            f"from_dlpack: x is on DLPack device {place}, wanted {_CPU}; copy it to the CPU first"
+            f"from_dlpack: x is on DLPack device ({kind}, {index}); wanted the CPU or a CUDA device"
         )
+    name = "cpu" if kind == _CPU else f"cuda:{index}"
+    if device is not None and empty((0,), np.uint8, device=device).device != name:
+        raise BufferError(f"from_dlpack: x is on {name}, wanted {device}; copy it there first")
+    # The producer's work comes before ours on our stream; the CPU has none.
+    stream = {} if kind == _CPU else {"stream": _core.stream_address(name)}
     try:
-        capsule = x.__dlpack__(max_version=(1, 1), dl_device=_CPU, copy=copy)
+        capsule = x.__dlpack__(max_version=(1, 1), dl_device=(kind, index), copy=copy, **stream)
     except TypeError:  # a producer from before version 1 knows none of these arguments
-        shared = _core.from_dlpack_capsule(x.__dlpack__())
+        shared = _core.from_dlpack_capsule(x.__dlpack__(**stream))
         return shared.copy() if copy else shared
     return _core.from_dlpack_capsule(capsule)
 

@@ -38,6 +38,11 @@ def unwrap(value: Any) -> Any:
     return value
 
 
+def host(value: Any) -> Any:
+    """As a NumPy array: on the same memory where it is the CPU's, else a copy."""
+    return value.to("cpu").numpy() if type(value) is Array else np.asarray(value)
+
+
 def wrap(result: Any) -> Any:
     """The same with every NumPy array or scalar as an Array on its memory."""
     if isinstance(result, (np.ndarray, np.generic)):

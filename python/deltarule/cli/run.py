@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import _core, data, nn, plots
+from .._through import host
 from ..data import Dataset, Samples, Standardizer
 from .files import write_json
 from .report import Task, measure, per_class_lines
@@ -46,8 +47,8 @@ class TargetScale:
     def fold_into(self, net: nn.Network) -> None:
         """Change the last (linear) layer so that the net gives values in the units of the data."""
         weights, bias = net.parameters[-2:]
-        weights[...] = (np.asarray(weights) * self.scale).astype(weights.dtype)
-        bias[...] = (np.asarray(bias) * self.scale + self.shift).astype(bias.dtype)
+        weights[...] = (host(weights) * self.scale).astype(weights.dtype)
+        bias[...] = (host(bias) * self.scale + self.shift).astype(bias.dtype)
 
 
 @dataclass

@@ -6,9 +6,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from .._atomic import check_writable
+from .._through import host
 from .history import History
 
 if TYPE_CHECKING:
@@ -86,7 +85,7 @@ class EarlyStopping(Callback):
         self.lowest_epoch = 0  # 0: none yet
         self.reference = float("inf")  # what the next value must beat by min_delta
         self.waited = 0
-        self.weights: list[np.ndarray[Any, Any]] = []
+        self.weights: list[Any] = []  # arrays on the net's device
 
     def __repr__(self) -> str:
         return (
@@ -106,7 +105,7 @@ class EarlyStopping(Callback):
         # A NaN is below nothing, so it is never the best.
         if value < self.lowest:
             self.lowest, self.lowest_epoch = value, record["epoch"]
-            self.weights = [np.array(parameter) for parameter in net.parameters]
+            self.weights = [parameter.copy() for parameter in net.parameters]
         if value < self.reference - self.min_delta:
             self.reference, self.waited = value, 0
         else:
@@ -123,7 +122,7 @@ class EarlyStopping(Callback):
     def state(self) -> dict[str, Any]:
         """Counters and best weights."""
         numbers = {key: getattr(self, key) for key in ("lowest", "lowest_epoch", "reference", "waited")}
-        return {**numbers, **{f"weights.{i}": w for i, w in enumerate(self.weights)}}
+        return {**numbers, **{f"weights.{i}": host(w) for i, w in enumerate(self.weights)}}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Take back what `state` gave."""

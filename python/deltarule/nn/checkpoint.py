@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .._atomic import PathLike
+from .._through import host
 from . import files, model
 from .files import Tensors
 
@@ -28,7 +29,7 @@ def write(path: PathLike, training: Training) -> None:
     net, state = training.net, training.state
     tensors = {
         **model.named(net, net.parameters),
-        **{f"slots.{name}": np.asarray(slot) for name, slot in net.engine.slots().items()},
+        **{f"slots.{name}": host(slot) for name, slot in net.engine.slots().items()},
         "epoch.losses": np.concatenate([np.empty(0), *state.losses]),
         "epoch.weights": np.concatenate([np.empty(0), *state.weights]),
     }

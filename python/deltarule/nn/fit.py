@@ -32,12 +32,19 @@ CHUNK_SECONDS = 0.05
 EVALUATE_ROWS = 1000
 
 
+def _resident(array: Any, device: str) -> Any:
+    """`array`, or a copy on the device where that is not the CPU."""
+    if array is None or device == "cpu":
+        return array
+    return (array if isinstance(array, _core.Array) else _core.from_numpy(array)).to(device)
+
+
 @dataclass(frozen=True)
 class Snapshot:
     """Parameters after so many epochs."""
 
     epoch: int
-    parameters: list[npt.NDArray[Any]]
+    parameters: list[Any]  # arrays, on the net's device or the host
 
 
 @dataclass
@@ -64,7 +71,7 @@ class State:
         """After ``epoch`` epochs: forget the steps of the last one."""
         self.epoch, self.step, self.errors, self.seconds = epoch, 0, 0, 0.0
         self.losses, self.weights = [], []
-        now = Snapshot(epoch, [np.array(parameter) for parameter in net.parameters])
+        now = Snapshot(epoch, [parameter.copy() for parameter in net.parameters])
         self.before, self.start = self.start if self.start.parameters else now, now
 
 
@@ -81,6 +88,14 @@ class Training:
         self.rate = plan.optimizer.lr  # of the last step
         self.chunk_steps = 1
         self._settings: dict[str, Any] | None = None
+        # The data are put on the net's device once.
+        self.x, self.y, self.weights = (
+            _resident(array, net.device) for array in (plan.x, plan.y, plan.weights)
+        )
+        self.validation: tuple[Any, Any] | None = None
+        if plan.validation is not None:
+            x, y = plan.validation
+            self.validation = _resident(x, net.device), _resident(y, net.device)
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -141,24 +156,24 @@ class Training:
                 interrupt.release()
         self._end_epoch(norms)
 
-    def _order(self) -> npt.NDArray[np.int64]:
-        samples, epoch = len(self.plan.x), self.state.epoch
+    def _order(self) -> _core.Array:
+        samples, epoch, device = len(self.plan.x), self.state.epoch, self.net.device
         if not self.plan.shuffle:
-            return np.arange(samples, dtype=np.int64)
-        return np.asarray(_core.permutation(samples, self.net.seed, _core.shuffle_stream(epoch)))
+            return _core.from_numpy(np.arange(samples, dtype=np.int64)).to(device)
+        return _core.permutation(samples, self.net.seed, _core.shuffle_stream(epoch), device)
 
-    def _steps(self, order: npt.NDArray[np.int64], first: int, last: int) -> list[float]:
+    def _steps(self, order: _core.Array, first: int, last: int) -> list[float]:
         """Steps first to last - 1 of the epoch, and the gradient norms of its very last one."""
         plan, state = self.plan, self.state
         rows = order[first * plan.batch_size : last * plan.batch_size]
         rates = plan.rates(state.epoch, first, last)
         result = self.net.engine.train_steps(
-            plan.x,
-            plan.y,
+            self.x,
+            self.y,
             rows,
             min(plan.batch_size, len(rows)),
             self.rule,
-            plan.weights,
+            self.weights,
             norms=last == plan.steps,
             validated=True,
             rates=rates,
@@ -194,9 +209,9 @@ class Training:
         has_error = plan.task != REGRESSION
         start = time.perf_counter()
         loss = error = None
-        if plan.validation is not None:
-            loss, errors = net.engine.evaluate(*plan.validation, EVALUATE_ROWS, validated=True)
-            error = errors / len(plan.validation[0]) if has_error else None
+        if self.validation is not None:
+            loss, errors = net.engine.evaluate(*self.validation, EVALUATE_ROWS, validated=True)
+            error = errors / len(self.validation[0]) if has_error else None
         self.history.epochs.append(
             {
                 "epoch": state.epoch + 1,

@@ -6,7 +6,8 @@ import operator
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
+
+from .._core import Array
 
 FEATURE_DTYPES = frozenset(map(np.dtype, ("uint8", "float32", "float64")))
 TARGET_DTYPES = frozenset(map(np.dtype, ("float32", "float64")))
@@ -16,15 +17,18 @@ LABELS = np.dtype(np.int64)
 CLASSIFICATION, MULTI_LABEL, REGRESSION = "classification", "multi_label", "regression"
 
 
-def as_features(x: Any, dtype: str, where: str) -> npt.NDArray[Any]:
-    """x as an array; uint8, float32 and float64 stay, other numbers become ``dtype``."""
+def as_features(x: Any, dtype: str, where: str) -> Any:
+    """x as an array; uint8, float32 and float64 stay, other numbers become ``dtype``.
+
+    An Array on another device than the CPU stays one, everything else becomes a NumPy array.
+    """
     if type(x) is np.ndarray and x.dtype in FEATURE_DTYPES and x.ndim:  # as most come: half the time
         return x
     array = _as_numbers(x, "x", where)
     return array if array.dtype in FEATURE_DTYPES else array.astype(dtype)
 
 
-def as_targets(y: Any, loss: str, dtype: str, where: str) -> tuple[npt.NDArray[Any], str]:
+def as_targets(y: Any, loss: str, dtype: str, where: str) -> tuple[Any, str]:
     """Labels int64 [N] or floating point targets [N,O], and what they mean.
 
     Whole numbers [N] are labels; everything else is targets.
@@ -40,16 +44,16 @@ def as_targets(y: Any, loss: str, dtype: str, where: str) -> tuple[npt.NDArray[A
     return array, CLASSIFICATION if loss == "softmax_cross_entropy" else MULTI_LABEL
 
 
-def check_targets(y: npt.NDArray[Any], loss: str, where: str) -> None:
+def check_targets(y: Any, loss: str, where: str) -> None:
     """Raise ValueError where targets of a cross-entropy leave 0 to 1: it would have no lower bound."""
     if loss == "squared_error" or y.dtype.kind != "f" or y.size == 0:
         return
-    low, high = y.min(), y.max()
+    low, high = float(y.min()), float(y.max())
     if low < 0 or high > 1:
         raise ValueError(f"{where}: y goes from {low:g} to {high:g}; {loss} wants targets from 0 to 1")
 
 
-def as_weights(weights: Any, dtype: str, where: str) -> npt.NDArray[Any] | None:
+def as_weights(weights: Any, dtype: str, where: str) -> Any:
     """Sample weights as an array, or None."""
     if weights is None:
         return None
@@ -57,8 +61,9 @@ def as_weights(weights: Any, dtype: str, where: str) -> npt.NDArray[Any] | None:
     return array if array.dtype in TARGET_DTYPES else array.astype(dtype)
 
 
-def _as_numbers(values: Any, name: str, where: str) -> npt.NDArray[Any]:
-    array = np.asarray(values)
+def _as_numbers(values: Any, name: str, where: str) -> Any:
+    elsewhere = isinstance(values, Array) and values.device != "cpu"
+    array: Any = values if elsewhere else np.asarray(values)
     if array.dtype.kind not in "biuf":
         raise TypeError(f"{where}: {name} is {array.dtype}; wanted numbers")
     if array.ndim == 0:

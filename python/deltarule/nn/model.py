@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .._atomic import PathLike
+from .._through import host
 from . import files, init, layers
 from .files import Tensors
 
@@ -26,7 +27,7 @@ def parameter_names(net: Network) -> list[str]:
 
 def named(net: Network, arrays: Any) -> Tensors:
     """Arrays in the order of ``net.parameters``, by name."""
-    return {name: np.asarray(array) for name, array in zip(parameter_names(net), arrays, strict=True)}
+    return {name: host(array) for name, array in zip(parameter_names(net), arrays, strict=True)}
 
 
 def architecture(net: Network) -> dict[str, Any]:

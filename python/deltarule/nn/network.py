@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from .. import _core
 from .._atomic import PathLike
+from .._through import host
 from . import init as initializers
 from . import model
 from .callbacks import Callback
@@ -50,7 +51,7 @@ class Network:
     init : nn.init initialiser, optional
         For the weights of every layer; by default He for rectifiers, Glorot for the rest. Biases start at 0.
     device : str
-        "cpu", or another of ``_core.devices()``.
+        "cpu", or another of `deltarule.devices`: "cuda" is the first GPU, "cuda:1" the second.
     precision : "highest", "high" or "medium"
         Of float32 products on matrix units, see `deltarule.matmul`.
     dtype : "float32" or "float64"
@@ -121,7 +122,7 @@ class Network:
         self.loss = loss
         self.dtype = dtype
         self.precision = precision
-        self.device = device
+        self.device = str(self.engine.device)
         self.task = _task(loss, self.outputs)
         self._rule: tuple[type[Optimizer], dict[str, Any], _core.Optimizer] | None = None
         self.classes: list[str] | None = None
@@ -161,7 +162,7 @@ class Network:
         """
         if (shift is None) != (scale is None):
             raise ValueError("standardize: one of shift and scale is None; wanted both arrays, or both None")
-        arrays = [None if a is None else np.array(a, dtype=self.dtype) for a in (shift, scale)]
+        arrays = [None if a is None else np.array(host(a), dtype=self.dtype) for a in (shift, scale)]
         self.engine.set_input_transform(*arrays)
         self._shift, self._scale = arrays
 
@@ -299,7 +300,8 @@ class Network:
 
     def forward(self, x: Any) -> npt.NDArray[Any]:
         """Outputs of the last layer, x[N,I] -> z[N,O], without dropout; logits with a cross-entropy."""
-        return np.asarray(self.engine.outputs(as_features(x, self.dtype, "forward"), EVALUATE_ROWS))
+        z: npt.NDArray[Any] = host(self.engine.outputs(as_features(x, self.dtype, "forward"), EVALUATE_ROWS))
+        return z
 
     def predict(self, x: Any) -> npt.NDArray[Any]:
         """x[N,I] -> labels int64 [N] (classification), 0 or 1 [N,O] (multi-label), or values [N,O]."""
@@ -344,7 +346,7 @@ class Network:
             _, error = self.evaluate(x, y)
             return 1 - (error or 0.0)
         values = self.forward(x).astype(np.float64)
-        targets, _ = as_targets(y, self.loss, self.dtype, "score")
+        targets = host(as_targets(y, self.loss, self.dtype, "score")[0])
         if self.outputs == 1 and targets.ndim == 1:
             targets = targets[:, None]
         if targets.shape != values.shape:

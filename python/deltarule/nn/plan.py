@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from .._through import host
 from . import model
 from .callbacks import Callback, EarlyStopping
 from .inputs import REGRESSION, as_count, as_features, as_targets, as_weights, check_targets
@@ -20,16 +21,16 @@ from .schedules import Schedule, describe
 if TYPE_CHECKING:
     from .network import Network
 
-Arrays = tuple[npt.NDArray[Any], npt.NDArray[Any]]
+Arrays = tuple[Any, Any]
 
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """Checked arguments of `fit`: x[N,I], y[N] or [N,O], weights[N], and so on."""
+    """Checked arguments of `fit`: x[N,I], y[N] or [N,O], weights[N], and so on; NumPy's, or Arrays on a device."""
 
-    x: npt.NDArray[Any]
-    y: npt.NDArray[Any]
-    weights: npt.NDArray[Any] | None
+    x: Any
+    y: Any
+    weights: Any
     task: str
     validation: Arrays | None
     optimizer: Optimizer
@@ -116,12 +117,10 @@ class Plan:
         }
 
 
-def _samples(
-    net: Network, x: Any, y: Any, weights: npt.NDArray[Any] | None, where: str
-) -> tuple[npt.NDArray[Any], npt.NDArray[Any], str]:
-    features = np.ascontiguousarray(as_features(x, net.dtype, where))
+def _samples(net: Network, x: Any, y: Any, weights: Any, where: str) -> tuple[Any, Any, str]:
+    features = _contiguous(as_features(x, net.dtype, where))
     targets, task = as_targets(y, net.loss, net.dtype, where)
-    targets = np.ascontiguousarray(targets)
+    targets = _contiguous(targets)
     net.engine.check_samples(where, features, targets, weights)
     check_targets(targets, net.loss, where)
     if len(features) == 0:
@@ -153,10 +152,14 @@ def _check_callbacks(callbacks: Sequence[Callback], validation: bool, task: str)
                 )
 
 
-def _digest(*arrays: npt.NDArray[Any]) -> str:
+def _contiguous(array: Any) -> Any:
+    return np.ascontiguousarray(array) if isinstance(array, np.ndarray) else array
+
+
+def _digest(*arrays: Any) -> str:
     """SHA-256 of dtypes, shapes and values."""
     digest = hashlib.sha256()
-    for array in arrays:
+    for array in map(host, arrays):
         digest.update(f"{array.dtype} {array.shape}".encode())
-        digest.update(array.reshape(-1).view(np.uint8).data)
+        digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
     return digest.hexdigest()

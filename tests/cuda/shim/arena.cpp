@@ -39,7 +39,11 @@ template <class... A> std::string text(const char* format, A... arguments) {
 Arena::Arena(size_t limit) : limit_(limit), reserved_(4 * limit + (size_t{1} << 30)) {
   void* base = mmap(nullptr, reserved_, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (base == MAP_FAILED) fail("no address space for %zu bytes of emulated memory", reserved_);
-  base_ = touched_ = mapped_ = static_cast<unsigned char*>(base);
+  // Switching the protection costs time per page: 36 ms for 256 MiB of small ones.
+  const uintptr_t start = (reinterpret_cast<uintptr_t>(base) + kStep - 1) / kStep * kStep;
+  reserved_ -= start - reinterpret_cast<uintptr_t>(base);
+  base_ = touched_ = mapped_ = reinterpret_cast<unsigned char*>(start);
+  madvise(base_, reserved_, MADV_HUGEPAGE);
 }
 
 void Arena::protect(bool on) {
@@ -62,11 +66,11 @@ void* Arena::allocate(size_t size, std::string* damage) {
     const size_t rest = hole->second - block;
     holes_.erase(hole);
     if (rest > 0) holes_[start + block] = rest;
-    for (size_t i = 0; i < block; ++i) {
-      if (start[i] != kPoison) {
-        *damage = text("memory at %p was written after it was freed", static_cast<void*>(start + i));
-        return nullptr;
-      }
+    if (start[0] != kPoison || std::memcmp(start, start + 1, block - 1) != 0) {
+      size_t at = 0;
+      while (start[at] == kPoison) ++at;
+      *damage = text("memory at %p was written after it was freed", static_cast<void*>(start + at));
+      return nullptr;
     }
     break;
   }

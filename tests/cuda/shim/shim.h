@@ -39,13 +39,18 @@ struct Place {
   dim3 block_dim, grid_dim;
 };
 
-extern Fiber* current;
-extern Place* place;  // of the running block
+// Hidden: read without a detour in a shared library.
+[[gnu::visibility("hidden")]] extern Fiber* current;
+[[gnu::visibility("hidden")]] extern Place* place;  // of the running block
 
 // Ends the process with one line: kernel, block, thread, and this text.
 [[noreturn, gnu::format(printf, 1, 2)]] void fail(const char* format, ...);
 
-void relax();  // lets the other threads run
+// Lets the other threads run; `where` names the wait in messages.
+void relax(const char* where = "a loop that relaxes");
+
+// Called where something happened that others may spin for: keeps the watch for deadlocks quiet.
+void note_progress();
 
 // --- Barriers of a block. Threads that have returned do not count for barrier 0 with threads = 0, all of the block.
 void barrier_sync(int id, int threads);

@@ -1,0 +1,57 @@
+// Memory shared with other libraries: the order of their streams and ours, and whose a pointer is.
+#include "base/check.h"
+#include "cuda/context.h"
+#include "cuda/devices.h"
+#include "cuda/interchange.h"
+
+namespace deltarule::cuda {
+namespace {
+
+// DLPack: 0 or 1 is the legacy default stream, 2 the default stream of the thread, else the stream itself.
+cudaStream_t stream_of(intptr_t number) {
+  if (number == 0 || number == 1) return cudaStreamLegacy;
+  if (number == 2) return cudaStreamPerThread;
+  return reinterpret_cast<cudaStream_t>(number);
+}
+
+void require(cudaError_t status, const Device& device, const char* what) {
+  check<DeviceError>(status == cudaSuccess, device.name, ": ", what, ": ", cudaGetErrorString(status));
+}
+
+// What `later` is given from now on comes after what `earlier` has been given.
+void order(Device& device, cudaStream_t earlier, cudaStream_t later) {
+  cudaEvent_t event;
+  require(cudaEventCreateWithFlags(&event, cudaEventDisableTiming), device, "event for a shared array");
+  const cudaError_t recorded = cudaEventRecord(event, earlier);
+  const cudaError_t waits = recorded == cudaSuccess ? cudaStreamWaitEvent(later, event, 0) : recorded;
+  cudaEventDestroy(event);
+  require(waits, device, "order of streams for a shared array");
+}
+
+}  // namespace
+
+void hand_over(Device& device, intptr_t stream) {
+  device.select(device);
+  order(device, here().stream, stream_of(stream));
+}
+
+void take_over(Device& device, intptr_t stream) {
+  device.select(device);
+  order(device, stream_of(stream), here().stream);
+}
+
+intptr_t address(Device& device) {
+  device.select(device);
+  return reinterpret_cast<intptr_t>(here().stream);
+}
+
+Device& device_of(const void* memory) {
+  cudaPointerAttributes attributes{};
+  const bool known = !devices().empty() && cudaPointerGetAttributes(&attributes, memory) == cudaSuccess &&
+                     (attributes.type == cudaMemoryTypeDevice || attributes.type == cudaMemoryTypeManaged);
+  check<DeviceError>(known, "the array at ", memory, " is not in the memory of a GPU", missing().empty() ? "" : "; ",
+                     missing());
+  return *devices()[static_cast<size_t>(attributes.device)];
+}
+
+}  // namespace deltarule::cuda
