@@ -20,6 +20,8 @@
 // Refs       CUDA samples, threadFenceReduction: the last block to arrive.
 #pragma once
 
+#include <algorithm>
+
 #include "cuda/run.cuh"
 #include "cuda/vec.cuh"
 #include "kernels.h"
@@ -174,6 +176,15 @@ template <class T> void set_memory(EpilogueParams<T>& p, void* memory) {
   p.partial = reinterpret_cast<T*>(static_cast<char*>(memory) + sums_bytes(p));
 }
 
+// epilogue_bytes and set_memory for kernels that need no other scratch. False: there is no memory, launch nothing.
+template <class T> bool set_scratch(EpilogueParams<T>& p) noexcept {
+  const int64_t bytes = epilogue_bytes(p);
+  if (bytes == 0) return true;
+  void* const memory = scratch(bytes);
+  if (memory != nullptr) set_memory(p, memory);
+  return memory != nullptr;
+}
+
 // Barrier `id` of launch.cuh for the `threads` threads that have a tile.
 struct Team {
   int thread, threads, barrier;
@@ -318,10 +329,10 @@ template <class T> __device__ __forceinline__ T add_tiles(const EpilogueParams<T
 //   finish.run(staged, stride, phases, split, [&](int phase) { ... });
 //
 // The lambda puts the rows [phase, phase + 1) * tile_rows / phases into staged[rows][stride], products without alpha.
-// It is called between barriers, by all threads; those whose rows are in another phase do nothing. Keep its indices
-// into registers constant: `if (warp_row == phase) for each register: staged[...] = ...`. The loop over phases is not
-// unrolled. stride: a multiple of 16 bytes; staged: 16-byte aligned, at least kSharedBytes, free when run is called
-// after a barrier (run does not begin with one if phases is 1: the lambda may write at once).
+// It is called once a phase, in order, by all threads and between barriers. The loop over phases is not unrolled, so
+// its indices into registers must not depend on the phase: write the first part of them and move the others up, or let
+// threads whose rows are in another phase do nothing. stride: a multiple of 16 bytes. staged: aligned to 16, at least
+// kSharedBytes; nobody may still be reading from it when run is called.
 template <class T, int kColumns, int kThreads> class TileFinish {
  public:
   static constexpr int W = kWide<T>;
@@ -343,40 +354,43 @@ template <class T, int kColumns, int kThreads> class TileFinish {
 
   template <class Stage> __device__ void run(T* staged, int stride, int phases, int split, const Stage& stage) {
     const int height = p.tile_rows / phases;
-    if (p.splits > 1) {
+    const bool shares = p.splits > 1;
 #pragma unroll 1
-      for (int phase = 0; phase < phases; ++phase) {
-        if (phase > 0) team_.sync();
-        stage(phase);
-        team_.sync();
-        store_share(staged, stride, phase * height, height, split);
-      }
-      if (!p.last_finishes) return;
-      const int64_t tile = row_tile_ * p.column_tiles + column_tile_;
-      unsigned* flag = reinterpret_cast<unsigned*>(staged);
+    for (int phase = 0; phase < phases; ++phase) {
+      stage(phase);
       team_.sync();
-      if (!last_to_arrive(team_, tile_arrivals + tile, static_cast<unsigned>(p.splits), flag)) return;
-      rows(nullptr, 0, 0, p.tile_rows);
-    } else {
-#pragma unroll 1
-      for (int phase = 0; phase < phases; ++phase) {
-        if (phase > 0) team_.sync();
-        stage(phase);
-        team_.sync();
-        rows(staged, stride, phase * height, height);
-      }
+      if (shares) store_share(staged, stride, phase * height, height, split);
+      else rows(staged, stride, phase * height, height);
+      team_.sync();
     }
-    add_columns(staged);
+    if (shares) {
+      if (!p.last_finishes) return;
+      unsigned* arrivals = tile_arrivals + (row_tile_ * p.column_tiles + column_tile_);
+      unsigned* flag = reinterpret_cast<unsigned*>(staged);
+      if (!last_to_arrive(team_, arrivals, static_cast<unsigned>(p.splits), flag)) return;
+      team_.sync();
+      // A loop of its own: in the one above the products would stay in registers meanwhile.
+#pragma unroll 1
+      for (int phase = 0; phase < phases; ++phase) run_shares(staged, stride, phase * height, height);
+    }
+    if (p.db != nullptr) add_columns(staged);
   }
 
-  // Of shares that are all there: the body of finish_splits.
-  __device__ void run_shares(T* shared) {
-    rows(nullptr, 0, 0, p.tile_rows);
-    add_columns(shared);
+  // The tile's rows where all shares have been stored by a kernel before this.
+  __device__ void run_shares(T* staged, int stride) {
+    run_shares(staged, stride, 0, p.tile_rows);
+    if (p.db != nullptr) add_columns(staged);
   }
 
  private:
-  // Rows [first, first + count) of the tile; staged null: the products are the sum of the splits' shares.
+  __device__ __forceinline__ void run_shares(T* staged, int stride, int first, int count) {
+    stage_shares(staged, stride, first, count);
+    team_.sync();
+    rows(staged, stride, first, count);
+    team_.sync();
+  }
+
+  // Rows [first, first + count) of the tile, from shared memory to C.
   __device__ __forceinline__ void rows(const T* staged, int stride, int first, int count) {
     if (at_.count == 0) return;
     const T rate = rate_of(p);
@@ -399,8 +413,12 @@ template <class T, int kColumns, int kThreads> class TileFinish {
       const int64_t i = i0_ + first + r;
       if (i >= p.M) return;
       T x[W];
-      if (staged != nullptr) load_staged(staged + r * stride, x);
-      else add_shares(i, x);
+      if (at_.wide) {
+        load_wide(staged + r * stride + column_, x);
+      } else {
+#pragma unroll
+        for (int c = 0; c < W; ++c) x[c] = staged[r * stride + column_ + c * kGroups];
+      }
       finish_row<kKind>(p, rate, at_, i, x);
       if constexpr (kKind == Epilogue::backprop) {
 #pragma unroll
@@ -409,27 +427,30 @@ template <class T, int kColumns, int kThreads> class TileFinish {
     }
   }
 
-  __device__ __forceinline__ void load_staged(const T* row, T (&x)[W]) const {
-    if (at_.wide) return load_wide(row + column_, x);
+  // The sum of the splits' shares of these rows, in the order of the splits; some rows at a time, for loads in flight.
+  __device__ __forceinline__ void stage_shares(T* staged, int stride, int first, int count) const {
+    constexpr int kRows = 4;
+    const int column = team_.thread % kGroups * W;
+    const int64_t j = column_tile_ * kColumns + column;
+    if (j >= p.N) return;
+#pragma unroll 1
+    for (int r = team_.thread / kGroups; r < count; r += kRows * kRowsAtOnce) {
+      T sum[kRows][W] = {};
+#pragma unroll 2
+      for (int split = 0; split < p.splits; ++split) {
+        const T* row = p.partial + (split * p.M + i0_ + first + r) * p.ld_partial + j;
 #pragma unroll
-    for (int c = 0; c < W; ++c) x[c] = row[column_ + c * kGroups];
-  }
-
-  __device__ __forceinline__ void add_shares(int64_t i, T (&x)[W]) const {
+        for (int n = 0; n < kRows; ++n) {
+          if (r + n * kRowsAtOnce >= count || i0_ + first + r + n * kRowsAtOnce >= p.M) continue;
+          T share[W];
+          load_wide_fresh(row + n * kRowsAtOnce * p.ld_partial, share);
 #pragma unroll
-    for (int c = 0; c < W; ++c) x[c] = T(0);
-#pragma unroll 4
-    for (int split = 0; split < p.splits; ++split) {
-      const T* row = p.partial + (split * p.M + i) * p.ld_partial + at_.first;
-      T share[W];
-      if (at_.wide) {
-        load_wide_fresh(row, share);
-      } else {
-#pragma unroll
-        for (int c = 0; c < W; ++c) share[c] = c < at_.count ? __ldcg(row + c * kGroups) : T(0);
+          for (int c = 0; c < W; ++c) sum[n][c] += share[c];
+        }
       }
 #pragma unroll
-      for (int c = 0; c < W; ++c) x[c] += share[c];
+      for (int n = 0; n < kRows; ++n)
+        if (r + n * kRowsAtOnce < count) store_wide(staged + (r + n * kRowsAtOnce) * stride + column, sum[n]);
     }
   }
 
@@ -450,8 +471,6 @@ template <class T, int kColumns, int kThreads> class TileFinish {
 
   // db, or the tile's share of it: threads in order, tiles in order.
   __device__ __forceinline__ void add_columns(T* shared) {
-    if (p.db == nullptr) return;
-    team_.sync();
     T* mine = shared + team_.thread / kGroups * kColumns + column_;
 #pragma unroll
     for (int c = 0; c < W; ++c) mine[c * at_.step] = sum_[c];
@@ -459,7 +478,7 @@ template <class T, int kColumns, int kThreads> class TileFinish {
     T* to = p.row_tiles == 1 ? p.db : p.sums + row_tile_ * p.N;
     for (int column = team_.thread; column < kColumns; column += kThreads) {
       T total = shared[column];
-#pragma unroll
+#pragma unroll 8
       for (int r = 1; r < kRowsAtOnce; ++r) total += shared[r * kColumns + column];
       const int64_t j = column_tile_ * kColumns + column;
       if (j < p.N) to[j] = total;
@@ -488,12 +507,12 @@ template <class T> __global__ void add_column_sums(const __grid_constant__ Epilo
 }
 
 template <class T>
-__global__ void __launch_bounds__(kShareThreads) add_shares_and_finish(const __grid_constant__ EpilogueParams<T> p) {
+__global__ void __launch_bounds__(kShareThreads, 2) add_shares_and_finish(const __grid_constant__ EpilogueParams<T> p) {
   DELTARULE_SHARED(T, shared);
   if (p.stopped()) return;
   const Team team{static_cast<int>(threadIdx.x), kShareThreads, 0};
   for (int64_t row_tile = blockIdx.y; row_tile < p.row_tiles; row_tile += gridDim.y) {
-    TileFinish<T, kShareColumns, kShareThreads>(p, team, row_tile, blockIdx.x).run_shares(shared);
+    TileFinish<T, kShareColumns, kShareThreads>(p, team, row_tile, blockIdx.x).run_shares(shared, kShareColumns);
     __syncthreads();
   }
 }
@@ -516,7 +535,9 @@ template <class T> void finish_splits(EpilogueParams<T> p) noexcept {
   const dim3 grid(static_cast<unsigned>(p.column_tiles),
                   static_cast<unsigned>(p.row_tiles < 65535 ? p.row_tiles : 65535));
   run(DELTARULE_HERE("add_shares_and_finish"), grid, kShareThreads,
-      TileFinish<T, kShareColumns, kShareThreads>::kSharedBytes, add_shares_and_finish<T>, p);
+      std::max<size_t>(kShareRows * kShareColumns * sizeof(T),
+                       TileFinish<T, kShareColumns, kShareThreads>::kSharedBytes),
+      add_shares_and_finish<T>, p);
   finish_column_sums(p);
 }
 
