@@ -47,7 +47,7 @@ template <int BlockM, int BlockN, int WarpM, int WarpN, int Planes_, int Phases_
   static constexpr int kWarpM = WarpM, kWarpN = WarpN, kWarpsN = N / WarpN;
   static constexpr int kThreads = M / WarpM * kWarpsN * 32;
   // Of a multiprocessor, for ptxas: it may then use 168 registers where it would spill to stay at 128.
-  static constexpr int kBlocks = kThreads == 128 && Planes_ == 2 ? 3 : 1;
+  static constexpr int kBlocks = kThreads == 128 && Planes_ == 2 ? 3 : 0;
   static constexpr int kI = WarpM / 16, kJ = WarpN / 8;  // products of 16 x 8 of a warp
   static constexpr int kStage = Planes_ * (M + N) * kDepth * 2;
   static constexpr int kStride = N + 8;  // of the staged tile: 8 bytes of 16 threads fall into 32 banks
