@@ -229,7 +229,7 @@ PYTHON
 # What of a part goes to OUT even if it was cut short.
 collect() {
   local results=$work/results
-  [[ $1 == bench && -d $results/cuda ]] || return 0
+  [[ $1 == bench ]] && compgen -G "$results/cuda/*.json" >/dev/null || return 0
   "$python" - "$results/cuda" "$out/bench.json" <<'PYTHON'
 import json, pathlib, sys
 
