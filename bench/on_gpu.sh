@@ -48,7 +48,19 @@ usage() {
 use_build() {
   cd "$repository" || exit 1
   if [[ -d $site/deltarule ]]; then export PYTHONPATH=$site${PYTHONPATH:+:$PYTHONPATH}; fi
-  if ! "$python" -c 'import deltarule; from deltarule import cuda; assert cuda.is_available(), cuda.missing()'; then
+  if ! "$python" - "$site" <<'PYTHON'; then
+import pathlib, sys
+
+import deltarule
+
+found, built = pathlib.Path(deltarule.__file__), pathlib.Path(sys.argv[1])
+if (built / "deltarule").exists() and found.parent != built / "deltarule":
+    sys.exit(f"{found} is imported and not what was built: is there an editable install?")
+from deltarule import cuda
+
+if not cuda.is_available():
+    sys.exit(cuda.missing())
+PYTHON
     echo "RESULT no deltarule with a GPU: run the part build first"
     exit 1
   fi
