@@ -121,10 +121,13 @@ void open(Gpu& gpu) {
   context.shared_bytes = attribute(gpu, cudaDevAttrMaxSharedMemoryPerBlockOptin);
   context.l2_bytes = attribute(gpu, cudaDevAttrL2CacheSize);
   gpu.reads_host_memory = attribute(gpu, cudaDevAttrPageableMemoryAccessUsesHostPageTables) != 0;
-  gpu.recorder = context;
-  for (cudaStream_t* stream : {&context.stream, &gpu.recorder.stream})
+  if (gpu.passed == nullptr) check_cuda(gpu, cudaEventCreateWithFlags(&gpu.passed, cudaEventDisableTiming), "start");
+  cudaStream_t& recorder = gpu.recorder.stream;
+  for (cudaStream_t* stream : {&context.stream, &recorder})
     if (*stream == nullptr) check_cuda(gpu, cudaStreamCreateWithFlags(stream, cudaStreamNonBlocking), "start");
-  check_cuda(gpu, cudaEventCreateWithFlags(&gpu.passed, cudaEventDisableTiming), "start");
+  const cudaStream_t own = recorder;
+  gpu.recorder = context;
+  recorder = own;
   gpu.opened.store(true, std::memory_order_release);
 }
 

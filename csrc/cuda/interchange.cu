@@ -51,7 +51,9 @@ Device& device_of(const void* memory) {
                      (attributes.type == cudaMemoryTypeDevice || attributes.type == cudaMemoryTypeManaged);
   check<DeviceError>(known, "the array at ", memory, " is not in the memory of a GPU", missing().empty() ? "" : "; ",
                      missing());
-  return *devices()[static_cast<size_t>(attributes.device)];
+  for (Device* device : devices())  // not all of CUDA's GPUs need be among them
+    if (device->index == attributes.device) return *device;
+  throw DeviceError(message("the array at ", memory, " is on a GPU that deltarule cannot use"));
 }
 
 }  // namespace deltarule::cuda
