@@ -119,7 +119,7 @@ def cases(options: argparse.Namespace) -> Iterator[Case]:
 # On a GPU.
 
 GPU_BATCH = 512
-GPU_EPOCHS = 3  # in a call of fit
+GPU_EPOCHS = 2  # in a call of fit
 
 
 def torch_epoch(make: Callable[[], nets.Torch], x: np.ndarray, y: np.ndarray, name: str) -> Clock:

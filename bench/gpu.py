@@ -83,7 +83,9 @@ def card() -> dict[str, Any]:
     """Name, driver and clocks, and the bytes of L2, which PyTorch or CuPy know."""
     facts: dict[str, Any] = nvidia_smi("driver_version,clocks.max.sm,clocks.max.memory,power.limit")
     facts |= vars(cuda.properties()) | {"CUDA": dr.info()["cuda"]["runtime"]}
-    if usable("torch"):
+    if dr.info()["cuda"]["emulated"]:
+        facts |= {"emulated": True, "L2": 1 << 16}
+    elif usable("torch"):
         import torch
 
         facts["L2"] = getattr(torch.cuda.get_device_properties(0), "L2_cache_size", 0)
@@ -274,7 +276,7 @@ def torch_products(tf32: bool) -> Callable[[], None]:
 
 
 @functools.cache
-def copy_peak(size: int = 1 << 30, tries: int = 10) -> float:
+def copy_peak(size: int, tries: int = 10) -> float:
     """GB/s of the fastest copy of an array far larger than the L2 cache, read and written."""
     a, b = (dr.zeros(size // 4, "float32", device=DEVICE) for _ in range(2))
     clocks = [clock(functools.partial(b.__setitem__, ..., a), "deltarule")]
@@ -378,7 +380,8 @@ def run(options: argparse.Namespace, entries: Callable[[argparse.Namespace], Ite
     absent = [peer for peer in asked if peer not in options.peers]
     options.block, options.budget, options.warm = (0.001, 0.1, 0.0) if options.quick else (BLOCK, BUDGET, 0.0)
     result: dict[str, Any] = {"bench": pathlib.Path(sys.argv[0]).stem, **facts(), "absent": absent}
-    options.peaks = {"device": card()["name"], "gflops": fma_peak(), "gbytes": copy_peak()}
+    options.peaks = {"device": card()["name"], "gflops": fma_peak(), "gbytes": 0.0}
+    options.peaks["gbytes"] = copy_peak(1 << 22 if options.quick else 1 << 30)
     result |= {"peaks": [options.peaks], "rows": [], "failed": [], "left_out": []}
     print(
         f"{card()['name']}: {options.peaks['gflops'] / 1e3:.1f} TFLOP/s float32 multiply-add, "

@@ -123,6 +123,11 @@ class Product:
         ]
 
 
+@functools.lru_cache(1)
+def product_of(shape: tuple[int, int, int], layout: str) -> Product:
+    return Product(shape, layout)
+
+
 def repeated(x: np.ndarray, count: int) -> Any:
     """[count, *x.shape] of ours."""
     made = dr.empty((count, *x.shape), "float32", device=gpu.DEVICE)
@@ -174,7 +179,7 @@ def captured(
 def case(
     shape: tuple[int, int, int], layout: str, precision: str, options: argparse.Namespace
 ) -> Iterable[Case]:
-    product = Product(shape, layout)
+    product = product_of(shape, layout)
     made = contenders(product, precision, options, as_graph := is_small(shape, options))
     work = {name: gpu.rotated(calls) for name, (calls, _) in made.items()}
     text = f"{'x'.join(map(str, shape))} {layout} {options.kernel or precision}"
@@ -204,8 +209,13 @@ def is_small(shape: tuple[int, int, int], options: argparse.Namespace) -> bool:
 
 
 def entries(options: argparse.Namespace) -> Iterator[gpu.Entry]:
+    """Shape by shape, so that its operands and what is exact are made once for all precisions."""
+    precisions: dict[tuple[int, int, int, str], list[str]] = {}
     for precision in options.precision:
-        for m, n, k, layout in shapes(options, precision):
+        for shape in shapes(options, precision):
+            precisions.setdefault(shape, []).append(precision)
+    for (m, n, k, layout), wanted in precisions.items():
+        for precision in wanted:
             yield (
                 f"{m}x{n}x{k} {layout} {precision}",
                 functools.partial(case, (m, n, k), layout, precision, options),

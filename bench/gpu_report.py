@@ -23,14 +23,15 @@ FOLDER = pathlib.Path(__file__).resolve().parent
 
 # The benches in their order: name of the figures -> script, its arguments, and its part of the time there is.
 BENCHES = {
-    "gemm": ("gemm", ["--precision", "highest,high,medium"], 0.24),
-    "gemm_ffma": ("gemm", ["--kernel", "ffma"], 0.05),
-    "step": ("step", ["--precision", "highest,high,medium"], 0.34),
-    "online": ("online", [], 0.09),
-    "tiny": ("tiny", [], 0.12),
-    "fit": ("fit", [], 0.08),
-    "elementwise": ("elementwise", [], 0.08),
+    "gemm": ("gemm", ["--peers", "cupy,torch", "--precision", "highest,high,medium"], 0.24),
+    "gemm_ffma": ("gemm", ["--peers", "cupy,torch", "--kernel", "ffma"], 0.05),
+    "step": ("step", ["--peers", "torch,jax", "--precision", "highest,high,medium"], 0.34),
+    "online": ("online", ["--peers", "torch,jax"], 0.10),
+    "tiny": ("tiny", ["--peers", "torch,jax"], 0.09),
+    "fit": ("fit", ["--peers", "torch"], 0.09),
+    "elementwise": ("elementwise", ["--peers", "cupy,torch"], 0.09),
 }
+STARTING = 8  # seconds until a bench has loaded its peers and begins
 CUBLAS, TORCH = ("cupy", "torch", "torch graph"), ("torch", "torch graph", "torch compile")
 TF32 = tuple(name.replace("torch", "torch tf32") for name in TORCH)
 BF16 = tuple(name.replace("torch", kind) for name in TORCH for kind in ("torch bf16", "torch autocast"))
@@ -65,6 +66,11 @@ def large_square(row: Row) -> bool:
     return square(row) and row["shape"][0] >= 2048
 
 
+def without_tensor_cores(row: Row) -> bool:
+    """What is above the multiply-add peak was not done by multiply-adds, whatever was asked for."""
+    return large_square(row) and row["percent_of_peak"] <= 105
+
+
 def largest(row: Row) -> bool:
     return row["sizes"][:2] == [841, 2500]
 
@@ -73,7 +79,7 @@ TARGETS = (
     Target("GEMM highest, squares from 2048", "gemm highest", CUBLAS, 2.0, where=large_square),
     Target("GEMM highest, the nets' layers", "gemm highest", CUBLAS, 1.3, where=lambda r: not square(r)),
     Target("GEMM medium, squares from 1024", "gemm medium", ("torch bf16",), 1.0, where=square),
-    Target("GEMM without tensor cores, squares from 2048", "gemm ffma", CUBLAS, 1.0, where=large_square),
+    Target("GEMM without tensor cores, squares from 2048", "gemm ffma", CUBLAS, 1.0, where=without_tensor_cores),
     Target("step of the five nets, PyTorch's float32", "step highest", TORCH, 2.0),
     Target("step of the five nets, PyTorch's TF32", "step highest", TF32, 1.2),
     Target("step medium, PyTorch's bf16", "step medium", BF16, 1.2),
@@ -90,13 +96,14 @@ def run(results: pathlib.Path, only: list[str], seconds: float, quick: bool) -> 
     folder.mkdir(parents=True, exist_ok=True)
     left, good = sum(BENCHES[name][2] for name in only), True
     end = time.monotonic() + seconds
-    for name in only:
+    for turn, name in enumerate(only):
         script, arguments, part = BENCHES[name]
         file = folder / f"{name}.json"
         command = [sys.executable, str(FOLDER / f"{script}.py"), "--device", "cuda", *arguments]
         command += ["--json", os.path.relpath(file), *["--quick"] * quick]
         if seconds:  # what one does not need is the next ones'
-            command += ["--seconds", f"{max(1.0, (end - time.monotonic()) * part / left - 8):.0f}"]
+            spare = end - time.monotonic() - STARTING * (len(only) - turn)
+            command += ["--seconds", f"{max(1.0, spare * part / left):.0f}"]
         print(f"\n=== {name}", flush=True)
         good &= subprocess.run(command, check=False).returncode == 0
         left -= part

@@ -48,7 +48,19 @@ usage() {
 use_build() {
   cd "$repository" || exit 1
   if [[ -d $site/deltarule ]]; then export PYTHONPATH=$site${PYTHONPATH:+:$PYTHONPATH}; fi
-  if ! "$python" -c 'import deltarule; from deltarule import cuda; assert cuda.is_available(), cuda.missing()'; then
+  if ! "$python" - "$site" <<'PYTHON'; then
+import pathlib, sys
+
+import deltarule
+
+found, built = pathlib.Path(deltarule.__file__), pathlib.Path(sys.argv[1])
+if (built / "deltarule").exists() and found.parent != built / "deltarule":
+    sys.exit(f"{found} is imported and not what was built: is there an editable install?")
+from deltarule import cuda
+
+if not cuda.is_available():
+    sys.exit(cuda.missing())
+PYTHON
     echo "RESULT no deltarule with a GPU: run the part build first"
     exit 1
   fi
@@ -229,7 +241,7 @@ PYTHON
 # What of a part goes to OUT even if it was cut short.
 collect() {
   local results=$work/results
-  [[ $1 == bench && -d $results/cuda ]] || return 0
+  [[ $1 == bench ]] && compgen -G "$results/cuda/*.json" >/dev/null || return 0
   "$python" - "$results/cuda" "$out/bench.json" <<'PYTHON'
 import json, pathlib, sys
 

@@ -29,7 +29,9 @@ def gpu_entries(options: argparse.Namespace) -> Iterator[tuple]:
             name = f"{'-'.join(map(str, sizes))} b{batch}"
             yield (
                 name,
-                functools.partial(gpu_nets.case, "step tiny", sizes, batch, "highest", options, tf32=False),
+                functools.partial(
+                    gpu_nets.case, "step tiny", sizes, batch, "highest", options, tf32=False, jax=batch == 1
+                ),
             )
 
 

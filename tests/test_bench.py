@@ -271,7 +271,7 @@ import gpu
 gpu.DEVICE = "cpu"
 gpu.usable = lambda peer: False
 gpu.card = lambda: {{"name": "a stand-in"}}
-gpu.copy_peak = lambda: 10.0
+gpu.copy_peak = lambda size: 10.0
 gpu.main = gpu.run
 sys.argv = [{script!r}, "--device", "cuda", "--quick", "--json", {out!r}]
 runpy.run_path(sys.argv[0], run_name="__main__")
@@ -389,7 +389,7 @@ def test_an_entry_that_fails_is_named_and_the_next_one_goes_on(harness, monkeypa
     monkeypatch.setattr(gpu, "card", lambda: {"name": "a stand-in"})
     monkeypatch.setattr(gpu, "usable", lambda peer: False)
     monkeypatch.setattr(gpu, "fma_peak", lambda: 100.0)
-    monkeypatch.setattr(gpu, "copy_peak", lambda: 10.0)
+    monkeypatch.setattr(gpu, "copy_peak", lambda size: 10.0)
     out = tmp_path / "rows.json"
     options = argparse.Namespace(peers=None, quick=True, seconds=0.0, json=str(out), rounds=7)
     with pytest.raises(SystemExit, match="1 of the entries failed"):
