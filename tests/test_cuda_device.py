@@ -220,7 +220,6 @@ class TestMemory:
                 held.append((dr.asarray(np.full(size, i % 251, np.uint8), device="cuda"), i % 251, size))
             if i % 300 == 299:
                 cuda.release_cached()
-        del a
         held.clear()
         assert memory().used == used
         cuda.release_cached()

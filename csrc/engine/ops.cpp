@@ -1,6 +1,7 @@
 #include "engine/ops.h"
 
 #include <algorithm>
+#include <cmath>
 #include <vector>
 
 #include "engine/grid.h"
@@ -53,6 +54,11 @@ DType promote(DType a, DType b) {
 }
 
 Array number(double value, DType dtype, Device& device) {
+  if (!device.host_accessible && std::isfinite(value)) {  // queued like the work that reads it: no copy from the host
+    const Array there = Array::empty({}, dtype, device);
+    device.kernels().fill_random({Random::uniform, dtype, 1, 0, 0, value, value, there.data()});
+    return there;
+  }
   const Array here = Array::empty({}, dtype, *devices()[0]);
   if (dtype == DType::float32) *here.as<float>() = static_cast<float>(value);
   else *here.as<double>() = value;
