@@ -4,7 +4,7 @@
 // Layout     map.cuh's. dropout: a thread draws one counter's four words for four neighbours.
 // Arithmetic bound by memory (8 to 12 bytes an element, float32), but for float64 functions on GPUs with few float64
 //            units.
-// Measured   not run on hardware yet. sm_90a: 27 to 60 registers (64-bit erf and gelu the most), no spill.
+// Measured   not run on hardware yet. sm_90a: 27 to 60 registers (float64 softplus' the most), no spill.
 // Refs       formulas/functions.h, formulas/activations.h.
 #include <cstdint>
 
