@@ -37,7 +37,7 @@ if(build_cuda STREQUAL "ON")
   message(STATUS "CUDA device for ${CMAKE_CUDA_ARCHITECTURES}, ${DELTARULE_NVCC}")
   set(cuda_sources ${cuda_kernels} csrc/cuda/table.cpp)
   set_source_files_properties(${cuda_kernels} PROPERTIES COMPILE_OPTIONS
-    "--expt-relaxed-constexpr;--expt-extended-lambda;-Xcompiler=-Wall,-Wextra,-ffp-contract=off,-fno-math-errno")
+    "--expt-relaxed-constexpr;--expt-extended-lambda;--compress-mode=size;-Xcompiler=-Wall,-Wextra,-ffp-contract=off,-fno-math-errno")
   find_package(CUDAToolkit REQUIRED)
   set(cuda_libraries CUDA::cudart_static)
   set(cuda_definitions DELTARULE_CUDA)

@@ -63,12 +63,12 @@ void* allocate(Device&, int64_t bytes) {
   return memory;
 }
 
+}  // namespace
+
 Device& cpu_device() {
   static Device device{"cpu", 0, true, initial_isa(), allocate, give_block};
   return device;
 }
-
-}  // namespace
 
 const std::vector<Isa>& isas() {
 #if defined(__x86_64__)
@@ -130,6 +130,7 @@ Device& device_of(const void* memory) {
 }
 
 Device& find_device(const std::string& name) {
+  if (name == "cpu") return cpu_device();  // without a look at CUDA, which takes its time to start
   const std::string whole = name == "cuda" ? "cuda:0" : name;
   std::string names;
   for (Device* device : devices()) {

@@ -108,7 +108,7 @@ class TestComputing:
 
     @pytest.mark.parametrize("name", _core.unary_ops())
     def test_unary(self, name):
-        x = np.abs(X) if name in ("sqrt", "log") else X
+        x = np.abs(X) if name in ("sqrt", "log", "log1p") else X
         got = back(getattr(dr, name)(gpu(x)))
         exact = reference.UNARY[name](x.astype(np.longdouble))
         assert np.all(tolerance.ulps(got, exact) <= tolerance.UNARY_ULPS[name][2])
@@ -152,7 +152,7 @@ class TestComputing:
             tolerance.softmax(exact.astype(np.float64), 7, np.float32, log=False),
         )
         assert_same(dr.activate(a, "relu"), np.where(X < 0, 0, X))
-        assert_same(dr.activate_grad(gpu(Y), a, "relu"), np.where(X > 0, Y, 0))
+        assert_same(dr.activate_grad(gpu(Y), a, "relu"), Y * (X > 0))
 
 
 class TestViews:

@@ -138,7 +138,7 @@ def test_resume_gives_the_bits_of_the_uninterrupted_run(kind, batch, tmp_path):
 
 
 def test_a_loss_that_diverges_leaves_the_last_good_weights():
-    net = nn.mlp([6, 8, 1], loss="squared_error", device="cuda")
+    net = nn.mlp([6, 8, 1], "linear", loss="squared_error", device="cuda")
     before = weights(net)
     with pytest.raises(nn.DivergedError, match="those before the training"):
         net.fit(X, X[:, :1], nn.SGD(1e30), epochs=3, batch_size=20)
@@ -153,7 +153,7 @@ def test_a_loss_that_diverges_leaves_the_last_good_weights():
 def test_files_go_both_ways(tmp_path):
     net = new_net()
     net.standardize(np.ones(6), np.full(6, 0.5))
-    net.fit(X, Y, nn.SGD(0.1), epochs=1)
+    net.fit(X, Y, nn.SGD(0.1), epochs=1, batch_size=30)
     net.save(tmp_path / "gpu")
     here = nn.Network.load(tmp_path / "gpu")
     assert here.device == "cpu"

@@ -110,7 +110,7 @@ def test_a_minibatch_without_weight_changes_nothing():
     assert host(done.losses).tolist() == [0.0]
     assert host(done.weight).tolist() == [0.0]
     for mine, wanted in zip(core.parameters(), before, strict=True):
-        np.testing.assert_array_equal(mine, wanted)
+        np.testing.assert_array_equal(host(mine), wanted)
 
 
 @pytest.mark.parametrize("sizes", [(13, 5), (1, 1, 2), (13, 17, 17, 9, 5)])

@@ -11,6 +11,9 @@
 namespace py = pybind11;
 
 namespace deltarule {
+
+py::dict cuda_facts();  // cuda.cpp
+
 namespace {
 
 template <class Table> std::vector<std::string> names(const Table& table) {
@@ -57,6 +60,7 @@ py::dict info() {
   caches["L2"] = cpu::cache_bytes(2);
   caches["L3"] = cpu::cache_bytes(3);
   facts["caches"] = caches;
+  facts["cuda"] = cuda_facts();
   return facts;
 }
 

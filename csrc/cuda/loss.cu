@@ -68,7 +68,7 @@ template <class T> __device__ double sum_of_weights(const T* w, int64_t rows, vo
   Weighed all{0.0, kNoBits};
   for (int64_t i = threadIdx.x; i < rows; i += blockDim.x) all = all + weighed(static_cast<double>(w[i]));
   all = WholeBlock{shared}.fold(all, AddUp{});
-  if (all.sum < ::scalbn(1.0, all.lowest + 53)) return all.sum;
+  if (all.lowest != kInexact && all.sum < ::scalbn(1.0, all.lowest + 53)) return all.sum;
   double* const sum = static_cast<double*>(shared);
   if (threadIdx.x == 0) {
     double total = 0.0;
@@ -169,7 +169,7 @@ __global__ void __launch_bounds__(kAlone, 1) loss_of_rows(const __grid_constant_
   sum = block.fold(sum, AddUp{});
   if (gridDim.x > 1) {
     if (threadIdx.x == 0) problem.parts[blockIdx.x] = sum;
-    if (!last_to_come(&ticket, gridDim.x, threadIdx.x == 0)) return;
+    if (!last_to_come(&ticket, gridDim.x)) return;
     sum = {0.0, 0};
     for (unsigned b = threadIdx.x; b < gridDim.x; b += blockDim.x) sum = sum + problem.parts[b];
     sum = block.fold(sum, AddUp{});

@@ -119,7 +119,7 @@ __global__ void __launch_bounds__(kLongThreads)
   part = team.fold(part, join);
   if (chunks > 1) {
     if (threadIdx.x == 0) parts[blockIdx.x] = part;
-    if (!last_to_come(&tickets[row], chunks, threadIdx.x == 0)) return;
+    if (!last_to_come(&tickets[row], chunks)) return;
     part = Op::identity();
     for (unsigned c = threadIdx.x; c < chunks; c += kLongThreads) part = Op::join(part, parts[row * chunks + c]);
     part = team.fold(part, join);
@@ -171,7 +171,7 @@ __global__ void __launch_bounds__(kColumnThreads)
   if (cut.chunks > 1) {
     const int64_t place = int64_t{strip} * width + lane, row = int64_t{cut.strips} * width;
     if (rank == 0) parts[chunk * row + place] = part;
-    if (!last_to_come(&tickets[strip], cut.chunks, rank == 0)) return;
+    if (!last_to_come(&tickets[strip], cut.chunks)) return;
     part = Op::identity();
     for (unsigned c = rank; c < cut.chunks; c += step) part = Op::join(part, parts[c * row + place]);
     part = join_down<Op>(part, width, shared);

@@ -59,13 +59,17 @@ struct AddUp {
 };
 
 // Whether this block is the last of `blocks` to come to the ticket, which is 0 before the first and after the last. It
-// then sees what threads of the others wrote that said so. All threads of the block call it.
-__device__ __forceinline__ bool last_to_come(unsigned* ticket, unsigned blocks, bool wrote) {
-  if (wrote) __threadfence();
+// then sees what the others wrote before they came. All threads of the block call it. One thread's fences are enough:
+// the barriers around them order them with what the block's other threads wrote and will read, as in a grid's barrier.
+__device__ __forceinline__ bool last_to_come(unsigned* ticket, unsigned blocks) {
   __syncthreads();
-  const bool last = __syncthreads_or(threadIdx.x == 0 && atomicInc(ticket, blocks - 1) == blocks - 1) != 0;
-  if (last) __threadfence();
-  return last;
+  bool last = false;
+  if (threadIdx.x == 0) {
+    __threadfence();
+    last = atomicInc(ticket, blocks - 1) == blocks - 1;
+    __threadfence();
+  }
+  return __syncthreads_or(last) != 0;
 }
 
 // Smallest power of two that is at least n, 1 to 2^30.

@@ -12,6 +12,7 @@ _Axes = int | Sequence[int]
 
 __version__: str
 kernels: ModuleType  # the raw slots of the table in use, for tests and benches
+cuda: ModuleType  # GPUs and their memory, as deltarule.cuda has them; recordings, for tests
 
 class DeviceError(RuntimeError):
     """A device is missing, out of memory, or not the one the operands are on."""

@@ -57,6 +57,7 @@ def render(facts: dict[str, Any]) -> str:
     lines = [
         f"deltarule {facts['version']}, Python {facts['python']}, NumPy {facts['numpy']}, {facts['machine']}",
         f"devices   {', '.join(facts['devices'])}",
+        f"cuda      {_cuda_line(facts['cuda'])}",
         "isas      * in use; another is chosen with DELTARULE_ISA=NAME",
     ]
     for isa in facts["isas"]:
@@ -64,7 +65,7 @@ def render(facts: dict[str, Any]) -> str:
         support = "" if isa["supported"] else "  (not on this machine)"
         lines.append(f"        {mark} {isa['name']:<11} needs {isa['needs']}{support}")
     lines.append(f"threads   {facts['threads']}; changed with DELTARULE_NUM_THREADS=N or --threads N")
-    shown = {"version", "python", "numpy", "machine", "devices", "isa", "isas", "threads", "packages"}
+    shown = {"version", "python", "numpy", "machine", "devices", "isa", "isas", "threads", "packages", "cuda"}
     for key, value in facts.items():
         if key not in shown:
             lines.append(f"{key:<9} {_plain(value)}")
@@ -73,6 +74,19 @@ def render(facts: dict[str, Any]) -> str:
         state = version or "missing: pip install 'deltarule[train]'"
         lines.append(f"          {name:<13} {OPTIONAL_PACKAGES[name]:<22} {state}")
     return "\n".join(lines)
+
+
+def _cuda_line(cuda: dict[str, Any]) -> str:
+    """The cards, or why there are none."""
+    if not cuda["available"]:
+        return f"none: {cuda['missing']}"
+    cards = [
+        f"{card['name']} ({card['memory'] / 2**30:.0f} GiB, {card['multiprocessors']} multiprocessors, "
+        f"compute capability {'.'.join(map(str, card['capability']))})"
+        for card in cuda["devices"]
+    ]
+    emulated = "; emulated" if cuda["emulated"] else ""
+    return f"{', '.join(cards)}; runtime {cuda['runtime']}, driver {cuda['driver']}{emulated}"
 
 
 def _plain(value: Any) -> str:
