@@ -50,7 +50,7 @@ def test_every_pair_over_random_grids(isa, source, to):
     rng = np.random.default_rng([ALL.index(source), ALL.index(to)])
     for trial in range(60):
         whole, take = random_view(rng, 3000 if trial % 6 == 0 else 200)
-        x = take(cases.moved(values(whole, source, to, rng), trial % 3))
+        x = take(cases.moved(np.asarray(values(whole, source, to, rng)), trial % 3))
         # The output: packed at some start, or a view of the same kind with room around it.
         if trial % 2:
             guard = cases.Guarded(x.shape, to, trial % 5)
@@ -62,7 +62,7 @@ def test_every_pair_over_random_grids(isa, source, to):
             y = room[(*cut, ...)]
             kernels.copy(x, y)
             rest = room.copy()
-            rest[cut] = 0
+            rest[(*cut, ...)] = 0
             assert not rest.any()
         assert np.array_equal(y, x.astype(to))
         if x.ndim and x.size:  # one axis repeated

@@ -93,6 +93,14 @@ def test_the_same_bits_from_every_instruction_set_and_number_of_threads(threads)
     assert all(bits == found[0] for bits in found)
 
 
+@pytest.mark.parametrize("n", [0, 1, 2, 3, 100, 128, 129, 256, 257, 1000, 60_000])
+def test_every_device_draws_the_cpu_s_bits(isa, n):
+    """A GPU sorts a permutation in buckets of its own: below, at and above one bucket and one turn of a block."""
+    there = everything(n)
+    kernels.set_device("cpu")
+    assert there == everything(n)
+
+
 def test_a_shorter_draw_is_the_beginning_of_a_longer_one():
     for kind, dtype in (
         ("uniform", np.float32),

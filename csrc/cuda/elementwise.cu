@@ -2,9 +2,9 @@
 //
 // Computes   y = op(x), y = op(a, b) over strided grids; f and dy * f' over contiguous arrays; dropout.
 // Layout     map.cuh's. dropout: a thread draws one counter's four words for four neighbours.
-// Arithmetic bound by memory (8 to 12 bytes an element, float32) but for the float64 functions on GPUs with few float64
+// Arithmetic bound by memory (8 to 12 bytes an element, float32), but for float64 functions on GPUs with few float64
 //            units.
-// Measured   not run on hardware yet. sm_90a: REGISTERS
+// Measured   not run on hardware yet. sm_90a: 27 to 60 registers (float64 softplus' the most), no spill.
 // Refs       formulas/functions.h, formulas/activations.h.
 #include <cstdint>
 
@@ -58,29 +58,16 @@ template <class T>
 __global__ void __launch_bounds__(kDropoutThreads)
     dropout_kernel(uint64_t seed, uint64_t stream, const StepState* state, uint32_t bound, T kept, bool aligned,
                    int64_t n, const T* x, T* y) {
-  constexpr int kWidth = group_width<T, T>, kPacks = 4 / kWidth;
-  const int64_t counter = int64_t{blockIdx.x} * kDropoutThreads + threadIdx.x;
-  const int64_t rest = n - 4 * counter;
-  if (rest <= 0) return;
-  x += 4 * counter;
-  y += 4 * counter;
-  Pack<T, kWidth> group[kPacks];
-#pragma unroll
-  for (int pack = 0; pack < kPacks; ++pack)
-    group[pack] = load_group<kWidth>(x + pack * kWidth, false, aligned && rest >= 4,
-                                     static_cast<int>(rest < 4 ? rest : 4) - pack * kWidth);
+  const int64_t counter = int64_t{blockIdx.x} * kDropoutThreads + threadIdx.x, first = 4 * counter;
+  if (first >= n) return;
+  const int count = static_cast<int>(n - first < 4 ? n - first : 4);
+  const bool whole = aligned && count == 4;
+  Group<T, 4> group = load_group<4>(x + first, false, whole, count);
   if (state != nullptr) stream += static_cast<uint64_t>(state->step);
   const Philox4 draw = philox(seed, stream, static_cast<uint64_t>(counter));
 #pragma unroll
-  for (int pack = 0; pack < kPacks; ++pack) {
-#pragma unroll
-    for (int i = 0; i < kWidth; ++i) {
-      T& value = group[pack].lane[i];
-      value = (draw.word[pack * kWidth + i] >> 8) >= bound ? value / kept : T(0);
-    }
-    store_group<kWidth>(y + pack * kWidth, group[pack], aligned && rest >= 4,
-                        static_cast<int>(rest < 4 ? rest : 4) - pack * kWidth);
-  }
+  for (int i = 0; i < 4; ++i) group.lane[i] = (draw.word[i] >> 8) >= bound ? group.lane[i] / kept : T(0);
+  store_group<4>(y + first, group, whole, count);
 }
 
 // u >= rate, said in the 24 bits of u.
@@ -88,11 +75,11 @@ template <class T> void dropout_typed(const DropoutArgs& args) {
   const double scaled = args.rate * 0x1p24;
   uint32_t bound = static_cast<uint32_t>(scaled);
   if (bound < scaled) ++bound;
-  const int64_t counters = ceil_div<int64_t>(args.n, 4);
-  const unsigned blocks = static_cast<unsigned>(ceil_div<int64_t>(counters, kDropoutThreads));
-  run(DELTARULE_HERE("dropout"), dim3(blocks), dim3(kDropoutThreads), 0, dropout_kernel<T>, args.seed, args.stream,
-      args.state, bound, static_cast<T>(1.0 - args.rate), is_aligned(args.x, 16) && is_aligned(args.y, 16), args.n,
-      static_cast<const T*>(args.x), static_cast<T*>(args.y));
+  constexpr int64_t kPerBlock = 4 * kDropoutThreads, kBytes = 4 * sizeof(T);
+  run(DELTARULE_HERE("dropout"), dim3(static_cast<unsigned>(ceil_div(args.n, kPerBlock))), dim3(kDropoutThreads), 0,
+      dropout_kernel<T>, args.seed, args.stream, args.state, bound, static_cast<T>(1.0 - args.rate),
+      is_aligned(args.x, kBytes) && is_aligned(args.y, kBytes), args.n, static_cast<const T*>(args.x),
+      static_cast<T*>(args.y));
 }
 
 }  // namespace

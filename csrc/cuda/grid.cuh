@@ -1,7 +1,7 @@
 // Strided grids: the host puts a grid's axes in order, a thread finds the place of its elements.
 //
-// Layout     axes of extent 1 dropped, the output's steps made positive, axes ordered by them (the innermost is axis
-// 0),
+// Layout     axes of extent 1 dropped, the output's steps made positive, axes ordered by them (axis 0 is the
+// innermost),
 //            neighbours merged that are one evenly spaced block for every operand: contiguous operands of any rank
 //            become one axis. A thread's unit is a group of Width elements along axis 0: 16 bytes where every operand
 //            lies so, else one element.
@@ -19,7 +19,7 @@ namespace {
 constexpr int kMaxAxes = 8;
 
 // Several elements moved as one.
-template <class T, int Width> struct alignas(sizeof(T) * Width) Pack {
+template <class T, int Width> struct alignas(sizeof(T) * Width) Group {
   T lane[Width];
 };
 

@@ -24,8 +24,8 @@ template <class T, int Inputs> struct Sources {
 
 // `count` elements from p on; with `whole` they are all of a group and aligned. `still`: the same one each time.
 template <int Width, class T>
-__device__ __forceinline__ Pack<T, Width> load_group(const T* p, bool still, bool whole, int count) {
-  Pack<T, Width> group;
+__device__ __forceinline__ Group<T, Width> load_group(const T* p, bool still, bool whole, int count) {
+  Group<T, Width> group;
   if constexpr (Width == 1) {
     group.lane[0] = *p;
   } else if (still) {
@@ -33,7 +33,7 @@ __device__ __forceinline__ Pack<T, Width> load_group(const T* p, bool still, boo
 #pragma unroll
     for (int i = 0; i < Width; ++i) group.lane[i] = value;
   } else if (whole) {
-    group = *reinterpret_cast<const Pack<T, Width>*>(p);
+    group = *reinterpret_cast<const Group<T, Width>*>(p);
   } else {
 #pragma unroll
     for (int i = 0; i < Width; ++i) group.lane[i] = i < count ? p[i] : T(0);
@@ -42,11 +42,11 @@ __device__ __forceinline__ Pack<T, Width> load_group(const T* p, bool still, boo
 }
 
 template <int Width, class T>
-__device__ __forceinline__ void store_group(T* p, const Pack<T, Width>& group, bool whole, int count) {
+__device__ __forceinline__ void store_group(T* p, const Group<T, Width>& group, bool whole, int count) {
   if constexpr (Width == 1) {
     *p = group.lane[0];
   } else if (whole) {
-    *reinterpret_cast<Pack<T, Width>*>(p) = group;
+    *reinterpret_cast<Group<T, Width>*>(p) = group;
   } else {
 #pragma unroll
     for (int i = 0; i < Width; ++i)
@@ -55,8 +55,8 @@ __device__ __forceinline__ void store_group(T* p, const Pack<T, Width>& group, b
 }
 
 template <int Width, class In, class Out, class Op>
-__device__ __forceinline__ Pack<Out, Width> apply(const Op& op, const Pack<In, Width> (&x)[Op::inputs]) {
-  Pack<Out, Width> y;
+__device__ __forceinline__ Group<Out, Width> apply(const Op& op, const Group<In, Width> (&x)[Op::inputs]) {
+  Group<Out, Width> y;
 #pragma unroll
   for (int i = 0; i < Width; ++i) {
     In lane[Op::inputs];
@@ -73,7 +73,7 @@ __global__ void __launch_bounds__(kMapThreads)
                const __grid_constant__ Sources<In, Op::inputs> x, Out* y) {
   constexpr int kItems = map_items(Width), kInputs = Op::inputs;
   const uint32_t first = blockIdx.x * (kMapThreads * kItems) + threadIdx.x;
-  Pack<In, Width> in[kItems][kInputs];
+  Group<In, Width> in[kItems][kInputs];
   int64_t at[kItems][kInputs + 1];
 #pragma unroll
   for (int item = 0; item < kItems; ++item) {

@@ -1,10 +1,10 @@
 // peak: multiply-adds that never leave the registers, the ceiling that benches print percentages of.
 //
-// Computes   nothing of use: every thread of a full GPU does `rounds` times x = x * m + a in each of 16 float32
-// registers. Arithmetic 2048 threads a multiprocessor (Hopper; what fits on others) hide the latency of 4 cycles many
-// times over.
-//            Eight rounds are unrolled: 128 multiply-adds to a handful of counting.
-// Measured   not run on hardware yet. sm_90a: REGISTERS
+// Computes   nothing of use: every thread of a full GPU does `rounds` times x = x m + a in each of 16 float32
+// registers. Arithmetic a multiprocessor full of threads hides the latency of 4 cycles many times over. Eight rounds
+// are unrolled:
+//            128 multiply-adds to a handful of counting.
+// Measured   not run on hardware yet. sm_90a: 31 registers, no spill.
 #include <cstdint>
 
 #include "cuda/run.cuh"
