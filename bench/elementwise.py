@@ -1,16 +1,19 @@
 """Element-wise functions, softmax and a sum on 1e2 to 1e7 float32: ns an element beside NumPy, PyTorch and JAX.
 
     python bench/elementwise.py [--threads 1,2] [--n 100,10000] [--isa avx512,avx2] [--slots] [--json FILE]
+    python bench/elementwise.py --device cuda [--n 100000000] [--json FILE]
 
 Outputs are preallocated where the library takes them (JAX and our softmax and relu allocate). The percentage is of the
 memory bandwidth of this run, so arrays that stay in a cache exceed 100. `--slots` times instead every kernel of the
 table on its own, NumPy beside it where it has the function: reductions, activations, optimisers' updates, random fills.
+On a GPU arrays are far larger than its L2 cache, and the percentage is of a copy's bandwidth.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterator
+import functools
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import deltarule as dr
@@ -196,5 +199,97 @@ def cases(options: argparse.Namespace) -> Iterator[Case]:
             yield from slots(n, options) if options.slots else functions(n, options)
 
 
+# On a GPU.
+
+GPU_SIZES = [10**8]
+GPU_CHECKED = 10**6  # elements that are compared, at least
+
+
+def ours_on_gpu(x: np.ndarray, y: np.ndarray) -> dict[str, Call]:
+    import gpu
+
+    a, b, out = gpu.ours(x), gpu.ours(y), gpu.ours(np.full_like(x, np.nan))
+    return {
+        **{name: functools.partial(getattr(dr, name), a, out=out) for name in ("exp", "tanh", "sigmoid")},
+        "relu": lambda: dr.activate(a, "relu"),
+        "add": lambda: dr.add(a, b, out=out),
+        "sum": lambda: dr.sum(a),
+        "softmax": lambda: dr.softmax(a),
+    }
+
+
+def torch_on_gpu(x: np.ndarray, y: np.ndarray) -> dict[str, Call]:
+    import gpu
+    import torch
+
+    a, b = (torch.from_numpy(array).to(gpu.THEIRS) for array in (x, y))
+    out = torch.full_like(a, torch.nan)
+    return {
+        **{name: functools.partial(getattr(torch, name), a, out=out) for name in ("exp", "tanh", "sigmoid")},
+        "relu": lambda: torch.clamp_min(a, 0, out=out),
+        "add": lambda: torch.add(a, b, out=out),
+        "sum": lambda: torch.sum(a),
+        "softmax": lambda: torch.softmax(a, -1, out=out),
+    }
+
+
+def cupy_on_gpu(x: np.ndarray, y: np.ndarray) -> dict[str, Call]:
+    import cupy
+
+    a, b = cupy.asarray(x), cupy.asarray(y)
+    out = cupy.full_like(a, cupy.nan)
+    return {
+        **{name: functools.partial(getattr(cupy, name), a, out=out) for name in ("exp", "tanh")},
+        "relu": lambda: cupy.maximum(a, 0, out=out),
+        "add": lambda: cupy.add(a, b, out=out),
+        "sum": lambda: cupy.sum(a),
+    }
+
+
+def exactly(name: str, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """In float64."""
+    wide = x.astype(np.float64)
+    if name == "softmax":
+        shifted = np.exp(wide - wide.max(-1, keepdims=True))
+        return shifted / shifted.sum(-1, keepdims=True)
+    functions = {"exp": np.exp, "tanh": np.tanh, "sum": np.sum, "relu": lambda x: np.maximum(x, 0)}
+    functions |= {"sigmoid": lambda x: 1 / (1 + np.exp(-x)), "add": lambda x: x + y.astype(np.float64)}
+    return functions[name](wide)
+
+
+def gpu_function(name: str, n: int, options: argparse.Namespace) -> Iterable[Case]:
+    import gpu
+
+    key, cols = name.split()[0], ROWS.get(name, n)
+    shape = (n // cols, cols) if name in ROWS else (n,)
+    rng = np.random.default_rng(0)
+    low = 0 if name == "sum" else -3
+    x, y = (np.resize(rng.uniform(low, 3, min(n, GPU_CHECKED)).astype(np.float32), shape) for _ in range(2))
+    makers = {"torch": torch_on_gpu, "cupy": cupy_on_gpu}
+    made = {"deltarule": ours_on_gpu, **{peer: makers[peer] for peer in options.peers if peer in makers}}
+    clocks = {}
+    # Of the results a part from everywhere is looked at, and the last.
+    step = x.size // GPU_CHECKED | 1
+    seen = slice(None) if name == "sum" else np.append(np.arange(0, len(x), step), len(x) - 1)
+    expected = exactly(key, x[seen], y[seen])
+    for library, make in made.items():
+        calls = make(x, y)
+        if key not in calls:
+            continue
+        result = gpu.host(calls[key]())
+        error = np.abs((result if name == "sum" else result[seen]) - expected)
+        assert np.all(error <= 1e-5 * np.maximum(np.abs(expected), 1e-3)), f"{name}: {library} is wrong"
+        clocks[library] = gpu.clock(calls[key], library)
+    facts = {"function": name, "n": n}
+    size = 4 * n * ARRAYS.get(key, 2)
+    yield Case("elementwise", f"{name} n={n:.0e}", clocks.pop("deltarule"), clocks, bytes=size, facts=facts)
+
+
+def gpu_entries(options: argparse.Namespace) -> Iterator[tuple]:
+    for n in options.n or ([10_000] if options.quick else GPU_SIZES):
+        for name in ("exp", "tanh", "sigmoid", "relu", "add", "sum", *ROWS):
+            yield f"{name} n={n:.0e}", functools.partial(gpu_function, name, n, options)
+
+
 if __name__ == "__main__":
-    harness.main(__doc__, cases, add_options)
+    harness.main(__doc__, cases, add_options, gpu_entries)

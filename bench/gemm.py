@@ -2,6 +2,7 @@
 
     python bench/gemm.py [--threads 1,2] [--precision highest,high,medium] [--dtype float32] [--isa avx512,avx2]
                          [--shapes 1024x1024x1024:NN,...] [--raw] [--json FILE]
+    python bench/gemm.py --device cuda [--precision highest,high,medium] [--kernel ffma] [--json FILE]     (gpu_gemm.py)
 
 A shape is M x N x K and the operands' transposes: NN is forward, NT dx, TN dW. Every product is checked against
 float64 on some of its rows first. The peers of "high" are float32 products; that of "medium" is PyTorch's bf16. All
@@ -46,6 +47,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--isa", default="", help="comma-separated; default: the best of this machine")
     parser.add_argument("--shapes", default="", help="instead of the default ones")
     parser.add_argument("--raw", action="store_true", help="_core.kernels.gemm instead of dr.matmul")
+    parser.add_argument(
+        "--kernel", default="", help="with --device cuda: ffma, for float32 without tensor cores"
+    )
 
 
 def peer_clocks(
@@ -128,5 +132,11 @@ def own_call(
     return lambda: dr.matmul(da, db, precision=precision, out=dc)
 
 
+def gpu_entries(options: argparse.Namespace) -> Iterator[tuple]:
+    import gpu_gemm
+
+    yield from gpu_gemm.entries(options)
+
+
 if __name__ == "__main__":
-    harness.main(__doc__, cases, add_options)
+    harness.main(__doc__, cases, add_options, gpu_entries)

@@ -2,7 +2,7 @@
 
 A bench is a generator of `Case`s, each checked before it is yielded, and one call of `main`. That runs the bench in a
 child process for every number of threads: BLAS, OpenMP and XLA read theirs once, when they load, and XLA takes as many
-as the process has cores, so the child gets that many.
+as the process has cores, so the child gets that many. What differs on a GPU is in gpu.py.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ import numpy as np
 from deltarule import _core
 
 PEERS = ("numpy", "torch", "jax", "sklearn")
+GPU_PEERS = ("cupy", "torch", "jax")
 PACKAGES = ("numpy", "torch", "jax", "jaxlib", "scikit-learn", "deltarule")
 FLAGS = ("avx2", "fma", "avx512f", "avx512bw", "avx512_bf16", "amx_tile", "amx_bf16")  # of /proc/cpuinfo
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NPROC")
@@ -55,6 +56,7 @@ class Case:
     elements: float = 0.0  # per call; prints ns an element
     steps: int = 1  # of training in a call: times are per step
     facts: dict[str, Any] = field(default_factory=dict)  # further columns of the JSON
+    beside: tuple[str, ...] = ()  # peers that are shown and never the best: they compute less exactly
 
 
 def clock(call: Callable[[], Any], wait: Callable[[Any], Any] | None = None) -> Clock:
@@ -143,8 +145,8 @@ def ratios(own: list[float], peer: list[float]) -> list[float]:
     return quartiles([p / o for o, p in zip(own, peer, strict=True)])
 
 
-def measure(case: Case, options: argparse.Namespace) -> dict[str, Any]:
-    """The row of a case."""
+def compare(case: Case, options: argparse.Namespace) -> dict[str, Any]:
+    """Our time of a case and the peers', in rounds of everybody."""
     clocks = {"": case.own, **case.peers}
     times = interleaved(clocks, options.rounds, options.block, options.budget, options.warm)
     own = [seconds / case.steps for seconds in times.pop("")]
@@ -154,7 +156,15 @@ def measure(case: Case, options: argparse.Namespace) -> dict[str, Any]:
         each = [value / case.steps for value in seconds]
         spread = ratios(own, each)
         peers[name] = {"seconds": statistics.median(each), "ratio": spread[1], "quartiles": spread}
-    best = min(peers, key=lambda name: peers[name]["ratio"]) if peers else None
+    best = min(
+        (name for name in peers if name not in case.beside), key=lambda n: peers[n]["ratio"], default=None
+    )
+    row = {"seconds": median, "quartiles": [low, high], "rounds": len(own), "peers": peers}
+    return row | {"best_peer": best, "ratio": peers[best]["ratio"] if best else None}
+
+
+def measure(case: Case, options: argparse.Namespace) -> dict[str, Any]:
+    """The row of a case."""
     row = {
         "group": case.group,
         "name": case.name,
@@ -162,8 +172,8 @@ def measure(case: Case, options: argparse.Namespace) -> dict[str, Any]:
         "isa": _core.isa(),
         "threads": options.threads,
     }
-    row |= {"seconds": median, "quartiles": [low, high], "rounds": len(own), "peers": peers}
-    row |= {"best_peer": best, "ratio": peers[best]["ratio"] if best else None}
+    row |= compare(case, options)
+    median = row["seconds"]
     if case.flop:
         row["gflops"] = case.flop / case.steps / median / 1e9
         row["percent_of_peak"] = 100 * row["gflops"] / fma_peak(_core.isa(), options.threads)
@@ -319,15 +329,24 @@ def counts(text: str) -> list[int]:
 
 def parser(doc: str) -> argparse.ArgumentParser:
     result = argparse.ArgumentParser(description=doc.splitlines()[0])
-    result.add_argument("--threads", type=counts, default=[1], metavar="N,...", help="default 1")
+    result.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    result.add_argument("--threads", type=counts, default=[1], metavar="N,...", help="of the CPU, default 1")
     result.add_argument(
-        "--peers", type=names(PEERS), default=list(PEERS), help="default: all of " + ",".join(PEERS)
+        "--peers",
+        type=names((*PEERS, *(peer for peer in GPU_PEERS if peer not in PEERS))),
+        help=f"default: all of {','.join(PEERS)}; with --device cuda {','.join(GPU_PEERS)}",
     )
     result.add_argument(
         "--rounds", type=int, default=15, help=f"most rounds of a case; at least {MIN_ROUNDS}"
     )
     result.add_argument("--quick", action="store_true", help="few shapes, short rounds: to see that it works")
     result.add_argument("--json", metavar="FILE", help="write machine, versions, peaks and rows")
+    result.add_argument(
+        "--seconds",
+        type=float,
+        default=0.0,
+        help="with --device cuda: begin no case after so many; default: all",
+    )
     return result
 
 
@@ -347,11 +366,22 @@ def main(
     doc: str,
     cases: Callable[[argparse.Namespace], Iterator[Case]],
     add_options: Callable[[argparse.ArgumentParser], None] = lambda parser: None,
+    gpu_entries: Callable[[argparse.Namespace], Iterator[Any]] | None = None,
 ) -> None:
-    """Parse the command line, run the bench once for each number of threads, print lines, write JSON."""
+    """Parse the command line, run the bench once for each number of threads, print lines, write JSON.
+
+    With --device cuda it is run once, by gpu.py, on ``gpu_entries``.
+    """
     arguments = parser(doc)
     add_options(arguments)
     options = arguments.parse_args()
+    if options.device == "cuda":
+        if gpu_entries is None:
+            arguments.error("this bench is of the CPU: there is no --device cuda")
+        import gpu
+
+        return gpu.main(options, gpu_entries)
+    options.peers = list(PEERS) if options.peers is None else options.peers
     options.absent = [peer for peer in options.peers if not installed(peer)]
     options.peers = [peer for peer in options.peers if peer not in options.absent]
     if CHILD in os.environ:

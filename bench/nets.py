@@ -75,13 +75,13 @@ class Numpy:
 class Torch(Numpy):
     """Eager autograd; the update is one foreach call, which measured faster than torch.optim.SGD."""
 
-    def __init__(self, parameters: Sequence[np.ndarray], dtype: str = "float32") -> None:
+    def __init__(self, parameters: Sequence[np.ndarray], dtype: str = "float32", device: str = "cpu") -> None:
         import torch
 
         self.torch, self.dtype = torch, getattr(torch, dtype)
         self.linear = torch.nn.functional.linear
         self.loss = torch.nn.functional.cross_entropy
-        tensors = [torch.tensor(parameter.T).contiguous().to(self.dtype) for parameter in parameters]
+        tensors = [torch.tensor(parameter.T).contiguous().to(device, self.dtype) for parameter in parameters]
         self.own = [tensor.requires_grad_() for tensor in tensors]
         self.layers = list(zip(self.own[::2], self.own[1::2], strict=True))
 
@@ -102,7 +102,7 @@ class Torch(Numpy):
             self.torch._foreach_add_(self.own, gradients, alpha=-LR)
 
     def parameters(self) -> list[np.ndarray]:
-        return [parameter.detach().float().numpy().T for parameter in self.own]
+        return [parameter.detach().float().cpu().numpy().T for parameter in self.own]
 
 
 class Jax(Numpy):

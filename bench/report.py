@@ -2,6 +2,7 @@
 
     python bench/report.py --all [--only gemm,step] [--quick] [--threads 1,2] [--data-dir FOLDER]
     python bench/report.py                                       (tables and plots from the JSON of the last run)
+    python bench/report.py --device cuda [--all [--seconds 240]]                (the same of a GPU: gpu_report.py)
 
 README's tables stand between `<!-- bench:NAME -->` and `<!-- /bench:NAME -->` and hold the rows named in KEYS.
 """
@@ -337,7 +338,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--all", action="store_true", help="run the benches first")
     parser.add_argument(
-        "--only", type=harness.names(tuple(BENCHES)), default=list(BENCHES), help="with --all: these"
+        "--only", type=harness.names((*BENCHES, "gemm_ffma")), help="with --all: these; default: every bench"
     )
     parser.add_argument("--quick", action="store_true", help="with --all: few shapes, short rounds")
     parser.add_argument("--threads", type=harness.counts, default=[1, 2])
@@ -347,9 +348,16 @@ def main() -> None:
         "--results", type=pathlib.Path, default=FOLDER / "results", help="folder of JSON, report, plots"
     )
     parser.add_argument("--readme", type=pathlib.Path, default=FOLDER.parent / "README.md")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument(
+        "--seconds", type=float, default=0.0, help="with --device cuda --all: for all benches"
+    )
     options = parser.parse_args()
     options.results.mkdir(parents=True, exist_ok=True)
+    if options.device == "cuda":
+        return report_gpu(options)
     if options.all:
+        options.only = [name for name in options.only or BENCHES if name in BENCHES]
         run(options)
     data = load(options.results)
     if not data:
@@ -362,6 +370,17 @@ def main() -> None:
     else:
         print("no plots: matplotlib is absent")
     print(target_table(all_rows(data)))
+    return None
+
+
+def report_gpu(options: argparse.Namespace) -> None:
+    import gpu_report
+
+    only = [name for name in gpu_report.BENCHES if options.only is None or name in options.only]
+    good = not options.all or gpu_report.run(options.results, only, options.seconds, options.quick)
+    gpu_report.write(options.results, options.readme)
+    if not good:
+        sys.exit("a bench failed, see above")
 
 
 if __name__ == "__main__":

@@ -35,8 +35,11 @@ struct Device {
   void (*hand_over)(Device&, intptr_t stream) = nullptr;
   void (*take_over)(Device&, intptr_t stream) = nullptr;
   intptr_t (*address)(Device&) = nullptr;
-  // What is called between begin and end is not done but kept; run does it all. A recording holds the addresses it was
-  // made with; `generation` changes when the device's own scratch memory has moved, and it is void.
+  // What the calling thread calls between record and recorded is not done but kept; run does it all. Copies to and from
+  // the host cannot be part of it; other threads' work is none. A recording holds the addresses it was made with: who
+  // made it keeps the arrays alive for as long as it may run. What is given back in between stays reserved until the
+  // recording is gone. `generation` is another one for every thread, and whenever its scratch memory has moved; a
+  // recording is run under the one it was made in.
   void (*record)(Device&) = nullptr;
   std::shared_ptr<Recording> (*recorded)(Device&) = nullptr;
   void (*run)(Device&, const Recording&) = nullptr;

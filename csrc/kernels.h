@@ -304,8 +304,9 @@ struct TrainRowsLayer {
 };
 
 // Plain gradient descent on single rows, one after the other, through a whole network: the same steps as gather_rows,
-// gemm, loss, online and step would make, in the order of the rows, in one call. lr changes by `rates`; value, errors
-// and state as of LossArgs with a state, for each row.
+// gemm, loss, online, step and advance would make, in the order of the rows, in one call. `state` is where the call
+// begins and, afterwards, where the next one would: row s has the rate rates[slot + s], its loss goes to
+// value[slot + s].
 struct TrainRowsArgs {
   static constexpr int kMaxLayers = 16;
   DType dtype;
@@ -317,11 +318,13 @@ struct TrainRowsArgs {
   GatherArgs x;           // rows is 1
   const int64_t* labels;  // of all samples, gathered by x.index; or null
   const void* targets;    // [samples,outputs] of dtype or null
-  const double* rates;    // [steps]
+  const double* rates;    // [slot + steps]
   double weight_decay;
-  double* value;    // [steps]
+  double* value;    // [slot + steps]
   int64_t* errors;  // added to
   StepState* state;
+  int64_t known_rates = 0;  // how many there are, if more: then state->lr becomes that of the step that follows
+  int blocks = 0;           // of the kernel; 0: as shape and device suggest. For tests and benches
 };
 
 struct Kernels {

@@ -29,6 +29,13 @@ def pytest_collection_modifyitems(config, items):
         items[:] = items[::step]
 
 
+def pytest_itemcollected(item):
+    """A test that a fixture puts on a GPU is marked like those that are nowhere else: `pytest -m gpu`."""
+    parameters = item.callspec.params.values() if hasattr(item, "callspec") else ()
+    if any(isinstance(value, str) and value in GPUS for value in parameters):
+        item.add_marker("gpu")
+
+
 @pytest.fixture
 def one_line():
     """pytest.raises for a user's mistake: the message matches and is one line."""

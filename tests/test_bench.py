@@ -259,3 +259,160 @@ def test_report_runs_benches(tmp_path):
     assert "`m.add(a, b)`" in readme.read_text()
     assert (tmp_path / "REPORT.md").exists()
     assert (tmp_path / "overhead.json").exists()
+
+
+# On GPUs.
+
+GPU_BENCHES = ("gemm", "step", "online", "tiny", "elementwise", "fit")
+STAND_IN = """
+import runpy, sys
+sys.path.insert(0, {folder!r})
+import gpu
+gpu.DEVICE = "cpu"
+gpu.usable = lambda peer: False
+gpu.card = lambda: {{"name": "a stand-in"}}
+gpu.copy_peak = lambda size: 10.0
+gpu.main = gpu.run
+sys.argv = [{script!r}, "--device", "cuda", "--quick", "--json", {out!r}]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+def fake_gpu_row(name="841-2500-10 b512", group="step highest", seconds=1e-3, **peers):
+    row = {
+        "group": group,
+        "name": name,
+        "device": "a GPU",
+        "timing": {"deltarule": "events"},
+        "seconds": seconds,
+    }
+    made = {
+        peer.replace("_", " "): {"seconds": seconds * ratio, "ratio": ratio, "quartiles": [ratio] * 3}
+        for peer, ratio in peers.items()
+    }
+    row |= {"quartiles": [seconds, seconds], "rounds": 7, "peers": made}
+    row |= {"best_peer": "torch", "ratio": peers.get("torch"), "gflops": 5e4, "percent_of_peak": 80.0}
+    return row | {"sizes": [841, 2500, 10], "batch": 512, "precision": "highest"}
+
+
+def fake_gpu_bench(rows, **more):
+    bench = fake_bench(rows)
+    bench["machine"]["gpu"] = {"name": "a GPU", "L2": 1}
+    bench["peaks"] = [{"device": "a GPU", "gflops": 6e4, "gbytes": 3e3}]
+    return {**bench, "failed": [], "left_out": [], **more}
+
+
+@pytest.fixture
+def gpu_report(harness):
+    import gpu_report
+
+    return gpu_report
+
+
+def test_peers_of_lower_precision_are_shown_and_never_the_best(harness):
+    peers = {"torch": fake_clock([0.4]), "torch tf32": fake_clock([0.2])}
+    case = harness.Case("group", "name", fake_clock([0.1]), peers, beside=("torch tf32",))
+    row = harness.compare(case, argparse.Namespace(rounds=7, block=0.01, budget=1.0, warm=0.0))
+    assert row["best_peer"] == "torch"
+    assert row["peers"]["torch tf32"]["ratio"] == pytest.approx(2.0)
+    only = harness.Case(
+        "group", "name", fake_clock([0.1]), {"torch tf32": fake_clock([0.2])}, beside=("torch tf32",)
+    )
+    assert (
+        harness.compare(only, argparse.Namespace(rounds=7, block=0.01, budget=1.0, warm=0.0))["ratio"] is None
+    )
+
+
+def test_gpu_targets_are_judged_by_the_best_of_their_peers(gpu_report):
+    rows = [fake_gpu_row(torch=4.0, torch_graph=2.5, torch_tf32=1.5), fake_gpu_row(name="other", torch=1.9)]
+    target = gpu_report.Target("steps", "step highest", gpu_report.TORCH, 2.0)
+    cells = gpu_report.judge(target, rows)
+    assert cells[2] == "1 of 2"
+    assert cells[-2:] == ["1.90 (other)", "missed"]
+    assert gpu_report.judge(target, rows[:1])[-1] == "hit"
+    assert gpu_report.judge(target, rows[:1], whole=False)[-1] == "hit by those measured"
+    tf32 = gpu_report.Target("steps", "step highest", gpu_report.TF32, 1.2)
+    assert gpu_report.judge(tf32, rows)[2:4] == ["1 of 1", "1.50"]
+    long = gpu_report.Target("steps", "step highest", most=0.5e-3)
+    assert gpu_report.judge(long, rows)[-2:] == ["1.00 ms (841-2500-10 b512)", "missed"]
+    assert gpu_report.judge(gpu_report.Target("steps", "fit", most=1.0), rows)[-1] == "not measured"
+
+
+def test_report_of_gpus_takes_single_and_joined_files(tmp_path):
+    (tmp_path / "cuda").mkdir()
+    step = fake_gpu_bench([fake_gpu_row(torch=4.0, torch_tf32=2.0)], left_out=["841-1000-10"])
+    failed = fake_gpu_bench(
+        [fake_gpu_row(group="step tiny", torch=6.0)], failed=[{"name": "x", "error": "boom"}]
+    )
+    (tmp_path / "cuda" / "step.json").write_text(json.dumps(step))
+    (tmp_path / "cuda" / "other.json").write_text(json.dumps({"tiny": failed}))
+    readme = tmp_path / "README.md"
+    readme.write_text("<!-- bench:cuda -->\nnot yet\n<!-- /bench:cuda -->\n")
+    for _ in range(2):
+        done = run("report", "--device", "cuda", "--results", tmp_path, "--readme", readme)
+        assert done.returncode == 0, done.stderr
+    assert "4.00 torch; 2.00 torch tf32" in readme.read_text()
+    assert "not yet" not in readme.read_text()
+    text = (tmp_path / "REPORT_CUDA.md").read_text()
+    assert "**failed**: x (boom)" in text
+    assert "no time for: 841-1000-10" in text
+    assert "| hit by those measured |" in text
+
+
+def test_report_of_gpus_without_figures_leaves_the_readme_alone(tmp_path):
+    readme = tmp_path / "README.md"
+    readme.write_text("<!-- bench:cuda -->\nnot yet\n<!-- /bench:cuda -->\n")
+    done = run("report", "--device", "cuda", "--results", tmp_path, "--readme", readme)
+    assert done.returncode == 1
+    assert "not yet" in readme.read_text()
+
+
+def test_no_bench_of_a_gpu_without_one(harness, monkeypatch):
+    import gpu
+
+    monkeypatch.setenv(harness.CHILD, "1")
+    monkeypatch.setattr(gpu.cuda, "is_available", lambda: False)
+    with pytest.raises(SystemExit, match="no GPU"):
+        gpu.main(argparse.Namespace(), lambda options: iter(()))
+
+
+def test_an_entry_that_fails_is_named_and_the_next_one_goes_on(harness, monkeypatch, tmp_path, capsys):
+    import gpu
+
+    def good():
+        yield harness.Case("group", "fine", fake_clock([0.1]), {"torch": fake_clock([0.3])}, flop=1e9)
+
+    def bad():
+        raise AssertionError("deltarule is wrong")
+
+    monkeypatch.setattr(gpu, "DEVICE", "cpu")
+    monkeypatch.setattr(gpu, "card", lambda: {"name": "a stand-in"})
+    monkeypatch.setattr(gpu, "usable", lambda peer: False)
+    monkeypatch.setattr(gpu, "fma_peak", lambda: 100.0)
+    monkeypatch.setattr(gpu, "copy_peak", lambda size: 10.0)
+    out = tmp_path / "rows.json"
+    options = argparse.Namespace(peers=None, quick=True, seconds=0.0, json=str(out), rounds=7)
+    with pytest.raises(SystemExit, match="1 of the entries failed"):
+        gpu.run(options, lambda options: iter([("bad", bad), ("good", good)]))
+    result = json.loads(out.read_text())
+    assert [row["name"] for row in result["rows"]] == ["fine"]
+    assert result["failed"] == [{"name": "bad", "error": "AssertionError: deltarule is wrong"}]
+    assert "bad: FAILED" in capsys.readouterr().out
+    options = argparse.Namespace(peers=[], quick=True, seconds=1e-9, json=str(out), rounds=7)
+    gpu.run(options, lambda options: iter([("good", good)]))
+    assert json.loads(out.read_text())["left_out"] == ["good"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("bench", GPU_BENCHES)
+def test_bench_of_gpus_runs_with_the_cpu_standing_in(bench, tmp_path):
+    out = tmp_path / "rows.json"
+    code = STAND_IN.format(folder=str(BENCH), script=str(BENCH / f"{bench}.py"), out=str(out))
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    result = json.loads(out.read_text())
+    assert result["rows"]
+    assert result["absent"] == ["cupy", "torch", "jax"]
+    for row in result["rows"]:
+        assert row["timing"]["deltarule"] == "wall clock"
+        assert row["name"] in done.stdout

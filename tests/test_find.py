@@ -9,7 +9,19 @@ from deltarule import _core
 
 kernels = _core.kernels
 
-SHAPES = [(0, 0), (0, 5), (5, 0), (1, 1), (1, 1000), (1000, 1), (7, 31), (3, 64), (40, 33), (9, 1025), (2, 5000)]
+SHAPES = [
+    (0, 0),
+    (0, 5),
+    (5, 0),
+    (1, 1),
+    (1, 1000),
+    (1000, 1),
+    (7, 31),
+    (3, 64),
+    (40, 33),
+    (9, 1025),
+    (2, 5000),
+]
 
 
 def expected(x, least=-np.inf, below=0):
@@ -56,7 +68,9 @@ def test_the_first_bad_element(isa, dtype, pad):
 
 @pytest.mark.parametrize("dtype", cases.DTYPES)
 def test_without_a_least_every_finite_number_is_valid(isa, dtype):
-    x = np.array([[np.finfo(dtype).max, np.finfo(dtype).min, -0.0, np.finfo(dtype).smallest_subnormal]], dtype)
+    x = np.array(
+        [[np.finfo(dtype).max, np.finfo(dtype).min, -0.0, np.finfo(dtype).smallest_subnormal]], dtype
+    )
     assert kernels.find(x) == -1
     x[0, 2] = np.nan
     assert kernels.find(x) == 2

@@ -6,6 +6,7 @@ import pathlib
 import re
 
 import pytest
+from conftest import GPUS
 from test_threads import python
 
 REPOSITORY = pathlib.Path(__file__).parent.parent
@@ -19,13 +20,25 @@ def blocks(language: str) -> list[str]:
 def test_example_runs_and_learns(tmp_path, monkeypatch):
     pytest.importorskip("sklearn", reason="the example's digits come with scikit-learn")
     monkeypatch.chdir(tmp_path)
-    (example,) = blocks("python")
+    example, _ = blocks("python")
     done = python(example)
     assert done.returncode == 0, done.stderr
     error = re.search(r"test error ([0-9.]+)", done.stdout)
     assert error is not None
     assert float(error.group(1)) <= 0.04
     assert (tmp_path / "digits.safetensors").exists()
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not GPUS, reason="no GPU")
+def test_example_on_cuda(tmp_path, monkeypatch):
+    pytest.importorskip("sklearn", reason="the example's digits come with scikit-learn")
+    monkeypatch.chdir(tmp_path)
+    example, on_gpu = blocks("python")
+    done = python(example.replace("epochs=30", "epochs=1").replace("(1000, 1000)", "(100, 100)") + on_gpu)
+    assert done.returncode == 0, done.stderr
+    assert "(100, 100) MemoryInfo(used=" in done.stdout
+    assert (tmp_path / "gpu.safetensors").exists()
 
 
 def test_setup_commands_are_what_ci_runs():

@@ -129,7 +129,7 @@ void bind_cuda(py::module_& m) {
         Device& device = find_gpu("record", name);
         device.record(device);
       },
-      "device"_a);
+      "device"_a, py::call_guard<py::gil_scoped_release>());
   cuda.def(
       "recorded",
       [](const std::string& name) {

@@ -118,11 +118,11 @@ void* Allocator::take(int64_t bytes) {
   if (bytes > kMost) out_of_memory(bytes);
   const int64_t size = rounded(std::max(bytes, int64_t{1}));
   const int pool = pool_of(size);
-  Block* block = caches() ? find(pools_[pool], size) : nullptr;
+  Block* block = find(pool, size, false);
   if (block == nullptr) block = grow(pool, size, bytes);
-  if (caches()) cut(block, size);
+  cut(block, size);
   ledger().taken.emplace(block->memory, block);
-  if (block->free) remove(block);
+  remove(block);
   used_ += block->bytes;
   peak_ = std::max(peak_, used_);
   return block->memory;
@@ -170,15 +170,27 @@ void Allocator::release_cached() {
   release_free_segments();
 }
 
+void Allocator::hold_segments(bool held) {
+  const std::lock_guard lock(ledger().mutex);
+  held_ = held;
+}
+
 // A free block of at least so many bytes, or null.
-Block* Allocator::find(Pool& pool, int64_t bytes) {
+Block* Allocator::find(int number, int64_t bytes, bool may_split_segment) {
+  const Pool& pool = pools_[number];
   const int own = class_of(bytes);
-  for (Block* block = pool.first[own]; block != nullptr; block = block->next)
-    if (block->bytes >= bytes) return block;
-  for (int word = (own + 1) / 64; word < static_cast<int>(std::size(pool.occupied)); ++word) {
-    uint64_t bits = pool.occupied[word];
-    if (word == (own + 1) / 64) bits &= ~uint64_t{0} << ((own + 1) % 64);
-    if (bits != 0) return pool.first[word * 64 + std::countr_zero(bits)];
+  const auto serves = [&](const Block* block) {
+    const bool whole = block->before == nullptr && block->after == nullptr;
+    return block->bytes >= bytes && (number < 2 || may_split_segment || !whole || block->bytes <= 2 * bytes);
+  };
+  for (int word = own / 64; word < static_cast<int>(std::size(pool.occupied)); ++word) {
+    uint64_t classes = pool.occupied[word];
+    if (word == own / 64) classes &= ~uint64_t{0} << (own % 64);
+    for (; classes != 0; classes &= classes - 1) {
+      Block* block = pool.first[word * 64 + std::countr_zero(classes)];
+      for (; block != nullptr; block = block->next)
+        if (serves(block)) return block;
+    }
   }
   return nullptr;
 }
@@ -193,6 +205,7 @@ Block* Allocator::grow(int pool, int64_t bytes, int64_t asked) {
       if (usual == bytes) break;
     }
   }
+  if (Block* const block = find(pool, bytes, true)) return block;
   out_of_memory(asked);
 }
 
@@ -217,7 +230,7 @@ Block* Allocator::reserve(int pool, int64_t bytes) {
 
 // The first `bytes` of a free block become a free block of their own.
 void Allocator::cut(Block* block, int64_t bytes) {
-  if (block->bytes - bytes < kGrain) return;
+  if (!caches() || block->bytes - bytes < kGrain) return;
   auto* const rest = new Block{
       block->segment, block->memory + bytes, block->bytes - bytes, true, block, block->after, nullptr, nullptr};
   remove(block);
@@ -270,9 +283,7 @@ void Allocator::remove(Block* block) noexcept {
 
 // cudaFree waits for what is queued. What goes wrong here is not this call's: the next one that waits says it.
 void Allocator::release_free_segments() noexcept {
-  if (forked()) return;
-  cudaStreamCaptureMode mode = cudaStreamCaptureModeRelaxed;
-  cudaThreadExchangeStreamCaptureMode(&mode);
+  if (forked() || held_) return;
   std::erase_if(segments_, [this](Segment* segment) {
     Block* const block = segment->first;
     if (!block->free || block->after != nullptr) return false;
@@ -283,7 +294,6 @@ void Allocator::release_free_segments() noexcept {
     delete segment;
     return true;
   });
-  cudaThreadExchangeStreamCaptureMode(&mode);
   cudaGetLastError();
 }
 

@@ -8,8 +8,9 @@
 //
 // Sizes are rounded up by at most an eighth (small ones to 512 bytes, large ones to 2 MiB). Requests up to 1 MiB are
 // cut from segments of 2 MiB, those up to 16 MiB from segments of 32 MiB, larger ones get segments of their own; the
-// three do not mix, so that small blocks that live long do not split large ones. When neither CUDA nor the limit has
-// room for a segment, those of which nothing is used go back to CUDA first.
+// three do not mix, so that small blocks that live long do not split large ones. A large segment that is all free
+// serves requests from half its size on, for the same reason. When neither CUDA nor the limit has room for another
+// segment, those of which nothing is used go back to CUDA first.
 //
 // DELTARULE_CUDA_CACHE=0 gives every request memory of its own, of its very size, and keeps none: slow, for
 // compute-sanitizer and the emulator to see every array's end.
@@ -53,6 +54,8 @@ class Allocator {
   Memory memory();                // the GPU is selected
   void set_limit(int64_t bytes);  // 0: none
   void release_cached();          // the GPU is selected
+  // While `held` nothing goes back to CUDA: cudaFree waits for the GPU, which a stream that is recorded forbids.
+  void hold_segments(bool held);
 
  private:
   static constexpr int kPools = 3, kClasses = 288;
@@ -61,7 +64,7 @@ class Allocator {
     uint64_t occupied[(kClasses + 63) / 64] = {};
   };
 
-  Block* find(Pool& pool, int64_t bytes);
+  Block* find(int pool, int64_t bytes, bool may_split_segment);
   Block* grow(int pool, int64_t bytes, int64_t asked);
   Block* reserve(int pool, int64_t bytes);
   void cut(Block* block, int64_t bytes);
@@ -76,6 +79,7 @@ class Allocator {
   Gpu& gpu_;
   Pool pools_[kPools];
   std::vector<Segment*> segments_;
+  bool held_ = false;
   int64_t used_ = 0, reserved_ = 0, peak_ = 0, limit_ = 0;
 };
 

@@ -10,7 +10,7 @@
 namespace deltarule::cuda {
 namespace {
 
-#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 800
+#if (defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 800) || defined(DELTARULE_SHIM_WITHOUT_COPIES)
 constexpr bool kCopiesAsync = false;
 #else
 constexpr bool kCopiesAsync = true;

@@ -93,6 +93,12 @@ const Found& found() {
   return one;
 }
 
+void refuse_fork(const Gpu& gpu) {
+  check<DeviceError>(!forked(), gpu.name,
+                     ": this process was forked after CUDA was initialised; use multiprocessing with the 'spawn' start "
+                     "method");
+}
+
 int attribute(Gpu& gpu, cudaDeviceAttr which) {
   int value = 0;
   check_cuda(gpu, cudaDeviceGetAttribute(&value, which, gpu.index), "start");
@@ -112,19 +118,22 @@ void open(Gpu& gpu) {
   context.minor = attribute(gpu, cudaDevAttrComputeCapabilityMinor);
   if (status == cudaErrorNoKernelImageForDevice || status == cudaErrorInvalidDeviceFunction) {
     cudaGetLastError();
-    throw DeviceError(message(
-        gpu.name, ": this build of deltarule has no code for compute capability ", context.major, ".", context.minor,
-        "; build it with -C cmake.define.DELTARULE_CUDA_ARCHITECTURES=", context.major, context.minor));
+    throw DeviceError(message(gpu.name, ": this build of deltarule has no code for compute capability ", context.major,
+                              ".", context.minor, "; build it with -C cmake.define.DELTARULE_CUDA_ARCHITECTURES=",
+                              context.major, context.minor, context.major == 9 ? "a" : ""));
   }
   check_cuda(gpu, status, "start");
   context.multiprocessors = attribute(gpu, cudaDevAttrMultiProcessorCount);
   context.shared_bytes = attribute(gpu, cudaDevAttrMaxSharedMemoryPerBlockOptin);
   context.l2_bytes = attribute(gpu, cudaDevAttrL2CacheSize);
   gpu.reads_host_memory = attribute(gpu, cudaDevAttrPageableMemoryAccessUsesHostPageTables) != 0;
-  gpu.recorder = context;
-  for (cudaStream_t* stream : {&context.stream, &gpu.recorder.stream})
+  if (gpu.passed == nullptr) check_cuda(gpu, cudaEventCreateWithFlags(&gpu.passed, cudaEventDisableTiming), "start");
+  cudaStream_t& recorder = gpu.recorder.stream;
+  for (cudaStream_t* stream : {&context.stream, &recorder})
     if (*stream == nullptr) check_cuda(gpu, cudaStreamCreateWithFlags(stream, cudaStreamNonBlocking), "start");
-  check_cuda(gpu, cudaEventCreateWithFlags(&gpu.passed, cudaEventDisableTiming), "start");
+  const cudaStream_t own = recorder;
+  gpu.recorder = context;
+  recorder = own;
   gpu.opened.store(true, std::memory_order_release);
 }
 
@@ -177,9 +186,7 @@ bool forked() noexcept { return is_fork.load(std::memory_order_relaxed); }
 
 void select(Device& device) {
   Gpu& gpu = static_cast<Gpu&>(device);
-  check<DeviceError>(!forked(), gpu.name,
-                     ": this process was forked after CUDA was initialised; use multiprocessing with the 'spawn' start "
-                     "method");
+  refuse_fork(gpu);
   if (!gpu.opened.load(std::memory_order_acquire)) open(gpu);
   // Asked every time: other libraries of this process change it too.
   int current = -1;
@@ -197,9 +204,7 @@ Versions versions() { return {found().runtime, found().driver}; }
 
 Properties properties(Device& device) {
   Gpu& gpu = as_gpu(device);
-  check<DeviceError>(!forked(), gpu.name,
-                     ": this process was forked after CUDA was initialised; use multiprocessing with the 'spawn' start "
-                     "method");
+  refuse_fork(gpu);
   cudaDeviceProp found{};
   check_cuda(gpu, cudaGetDeviceProperties(&found, gpu.index), "properties");
   return {found.name, found.major, found.minor, found.multiProcessorCount, static_cast<int64_t>(found.totalGlobalMem)};

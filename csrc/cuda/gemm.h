@@ -15,6 +15,8 @@ struct GemmPlan {
   GemmTile tile;
   int splits;  // of K
 };
+// Whether its splits are added by a kernel of their own: one block takes longer for a large tile.
+constexpr bool shares_have_a_kernel(int rows, int columns, int64_t size) { return rows * columns * size > 32768; }
 void ffma_gemm(const GemmArgs& args, const GemmPlan& plan) noexcept;  // gemm_ffma.cu: float32
 void dfma_gemm(const GemmArgs& args, const GemmPlan& plan) noexcept;  // gemm_dfma.cu: float64; large is medium
 

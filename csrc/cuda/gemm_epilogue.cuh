@@ -517,9 +517,11 @@ __global__ void __launch_bounds__(kShareThreads, 2) add_shares_and_finish(const 
   }
 }
 
-// Host: after a kernel that finished its tiles. Launches nothing in the common case.
+// Host: after a kernel that finished its tiles; nothing after one that only stored shares. Launches nothing in the
+// common case.
 template <class T> void finish_column_sums(const EpilogueParams<T>& p) noexcept {
-  if (p.db == nullptr || p.N == 0 || p.row_tiles == 1 || (p.row_tiles > 1 && p.last_adds_sums)) return;
+  if (p.db == nullptr || p.M == 0 || p.N == 0 || p.row_tiles == 1 || p.last_adds_sums) return;
+  if (p.splits > 1 && !p.last_finishes) return;
   run(DELTARULE_HERE("add_column_sums"), static_cast<unsigned>(ceil_div<int64_t>(p.N, 128)), 128, 0, add_column_sums<T>,
       p);
 }
@@ -527,17 +529,16 @@ template <class T> void finish_column_sums(const EpilogueParams<T>& p) noexcept 
 // Host: after a kernel that stored shares of K and whose last blocks do not finish them; p as the kernel had it.
 // Launches nothing with one split, or last_finishes.
 template <class T> void finish_splits(EpilogueParams<T> p) noexcept {
+  using Finish = TileFinish<T, kShareColumns, kShareThreads>;
+  constexpr size_t kShared = std::max<size_t>(kShareRows * kShareColumns * sizeof(T), Finish::kSharedBytes);
   if (p.splits == 1 || p.last_finishes || p.M == 0 || p.N == 0) return;
   p.tile_rows = kShareRows;
   p.row_tiles = ceil_div<int64_t>(p.M, kShareRows);
   p.column_tiles = ceil_div<int64_t>(p.N, kShareColumns);
   p.last_adds_sums = p.column_tiles <= kColumnCounters;
-  const dim3 grid(static_cast<unsigned>(p.column_tiles),
-                  static_cast<unsigned>(p.row_tiles < 65535 ? p.row_tiles : 65535));
-  run(DELTARULE_HERE("add_shares_and_finish"), grid, kShareThreads,
-      std::max<size_t>(kShareRows * kShareColumns * sizeof(T),
-                       TileFinish<T, kShareColumns, kShareThreads>::kSharedBytes),
-      add_shares_and_finish<T>, p);
+  p.last_finishes = true;  // the tiles as they are cut now
+  const dim3 grid(static_cast<unsigned>(p.column_tiles), static_cast<unsigned>(std::min<int64_t>(p.row_tiles, 65535)));
+  run(DELTARULE_HERE("add_shares_and_finish"), grid, kShareThreads, kShared, add_shares_and_finish<T>, p);
   finish_column_sums(p);
 }
 

@@ -23,6 +23,7 @@
 #pragma once
 
 #include "cuda/copy_async.cuh"
+#include "cuda/gemm.h"
 #include "cuda/gemm_epilogue.cuh"
 
 namespace deltarule::cuda {
@@ -303,8 +304,7 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks)
 template <class Tile>
 void run_tiles(const Product<typename Tile::T>& product, EpilogueParams<typename Tile::T> p, int splits) noexcept {
   using T = typename Tile::T;
-  // A large tile's shares take one block longer to add than a kernel of their own.
-  set_tiles(p, Tile::BM, Tile::BN, splits, Tile::BM * Tile::BN * sizeof(T) <= 32768);
+  set_tiles(p, Tile::BM, Tile::BN, splits, !shares_have_a_kernel(Tile::BM, Tile::BN, sizeof(T)));
   if (!set_scratch(p)) return;
   const unsigned blocks = static_cast<unsigned>(p.row_tiles * p.column_tiles * splits);
   run(DELTARULE_HERE("gemm"), blocks, Tile::kThreads, Tile::kSharedBytes, multiply_tiles<Tile>, product, p);

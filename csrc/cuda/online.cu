@@ -79,7 +79,7 @@ __device__ __forceinline__ void update(const OnlineParams<T>& p, T rate, T x, co
 template <int Width, class T>
 __device__ __forceinline__ T update_pieces(const OnlineParams<T>& p, T rate, T x, bool skip, int64_t row, int64_t j,
                                            int64_t stride, T sum) {
-  T dz[kBatch][Width], w[kBatch][Width], v[kBatch][Width] = {};
+  T dz[kBatch][Width] = {}, w[kBatch][Width] = {}, v[kBatch][Width] = {};
   bool there[kBatch];
 #pragma unroll
   for (int n = 0; n < kBatch; ++n) {

@@ -201,7 +201,7 @@ int64_t Network::train_rows(const Queued& call, const StepBlock& block, int64_t 
             block.state()};
   args.labels = static_cast<const int64_t*>(call.samples.labels().data());
   args.targets = call.samples.targets().data();
-  args.rates = block.rates();
+  args.rates = block.rates(), args.known_rates = block.capacity;
   args.weight_decay = o.weight_decay;
   args.value = block.values(), args.errors = block.errors(), args.state = block.state();
   if (!kernels.trains_rows(args)) return 0;
