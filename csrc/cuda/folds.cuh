@@ -42,14 +42,14 @@ template <class T> struct FoldMax {
   static __device__ T add(T part, T x, int64_t) { return maximum(Lane<T>{x}, Lane<T>{part}).v; }
   static __device__ T join(T a, T b) { return maximum(Lane<T>{a}, Lane<T>{b}).v; }
   static __device__ T result(T part) { return part; }
-  static __device__ bool better(T a, T b) { return a > b || (a != a && b == b); }
+  static __device__ bool better(T a, T b) { return (a > b) | ((a != a) & (b == b)); }
 };
 
 template <class T> struct FoldMin : FoldMax<T> {
   static __device__ T identity() { return static_cast<T>(__builtin_inf()); }
   static __device__ T add(T part, T x, int64_t) { return minimum(Lane<T>{x}, Lane<T>{part}).v; }
   static __device__ T join(T a, T b) { return minimum(Lane<T>{a}, Lane<T>{b}).v; }
-  static __device__ bool better(T a, T b) { return a < b || (a != a && b == b); }
+  static __device__ bool better(T a, T b) { return (a < b) | ((a != a) & (b == b)); }
 };
 
 template <class T> struct Found {
@@ -69,7 +69,7 @@ template <class Best> struct FoldPlace {
   static __device__ Part identity() { return {Best::identity(), INT64_MAX}; }
   static __device__ Part add(Part part, Element x, int64_t at) { return join(part, {x, at}); }
   static __device__ Part join(Part a, Part b) {
-    const bool second = Best::better(b.value, a.value) || (!Best::better(a.value, b.value) && b.index < a.index);
+    const bool second = Best::better(b.value, a.value) | (!Best::better(a.value, b.value) & (b.index < a.index));
     return second ? b : a;
   }
   static __device__ Result result(Part part) { return part.index; }

@@ -17,12 +17,12 @@ struct RowLoss {
   bool wrong;
 };
 
-// Whether a is chosen before b where the largest is looked for and NaN is larger than any number.
-template <class T> __device__ __forceinline__ bool better(T a, T b) { return a > b || (a != a && b == b); }
+// Whether a is chosen before b where the largest is looked for and NaN is larger than any number. Without branches.
+template <class T> __device__ __forceinline__ bool better(T a, T b) { return (a > b) | ((a != a) & (b == b)); }
 
 // Whether element j of a row, x, keeps element `at`, of value `chosen`, from being its argmax, the first of equals.
 template <class T> __device__ __forceinline__ bool beats(T x, int64_t j, T chosen, int64_t at) {
-  return j < at ? !better(chosen, x) : better(x, chosen);
+  return ((j < at) & !better(chosen, x)) | better(x, chosen);
 }
 
 // A row as one thread of its team sees it: the elements first, first + step, ... . With `Held` there are at most so
@@ -41,15 +41,15 @@ template <class V, int Held, class Team> struct LossRow {
   int first, step;
   T held_y[kHeld], held_target[kHeld];
 
-  // pass(k, j): element j, the k-th of this thread.
+  // pass(k, j, there): element j, the k-th of this thread. What is held is passed over in one go, also what is not
+  // there: several exponentials run at the same time in a thread, where branches would put one after the other.
   template <class Pass> __device__ __forceinline__ void each(const Pass& pass) const {
     if constexpr (Held != 0) {
 #pragma unroll
-      for (int k = 0; k < Held; ++k)
-        if (first + k * step < cols) pass(k, first + k * step);
+      for (int k = 0; k < Held; ++k) pass(k, first + k * step, first + k * step < cols);
     } else {
 #pragma unroll 2
-      for (int64_t j = first; j < cols; j += step) pass(0, j);
+      for (int64_t j = first; j < cols; j += step) pass(0, j, true);
     }
   }
 
@@ -81,13 +81,14 @@ template <class V, int Held, class Team> struct LossRow {
     const T chosen = by_argmax ? y[label] : T(0);
     Sum sum = 0;
     bool wrong = false;
-    each([&](int k, int64_t j) {
+    each([&](int k, int64_t j, bool there) {
       const V in{output(k, j)}, t{target(k, j)};
-      sum += L::value(in, t).v;
-      if (dy != nullptr) dy[j] = static_cast<T>(factor) * L::gradient(in, t).v;
-      if (by_argmax) wrong |= beats(in.v, j, chosen, label);
-      else if (targets == nullptr) wrong = (in.v > T(L::threshold)) != (label != 0);
-      else if (L::counts_bits) wrong |= (in.v > T(0)) != (t.v > T(0.5));
+      const T value = L::value(in, t).v, gradient = static_cast<T>(factor) * L::gradient(in, t).v;
+      sum += there ? value : T(0);
+      if (there && dy != nullptr) dy[j] = gradient;
+      if (by_argmax) wrong |= there & beats(in.v, j, chosen, label);
+      else if (targets == nullptr) wrong |= there && (in.v > T(L::threshold)) != (label != 0);
+      else if (L::counts_bits) wrong |= there && (in.v > T(0)) != (t.v > T(0.5));
     });
     return {team.fold(static_cast<double>(sum), AddUp{}), team.any(wrong)};
   }
@@ -96,9 +97,9 @@ template <class V, int Held, class Team> struct LossRow {
   __device__ __forceinline__ int64_t argmax(T top) const {
     const int64_t none = cols, beyond = 2 * cols;  // of numbers: after every NaN
     int64_t place = beyond;
-    each([&](int k, int64_t j) {
+    each([&](int k, int64_t j, bool there) {
       const T x = output(k, j);
-      const int64_t here = x != x ? j : x == top ? none + j : beyond;
+      const int64_t here = !there ? beyond : x != x ? j : x == top ? none + j : beyond;
       place = here < place ? here : place;
     });
     place = team.fold(place, [](int64_t a, int64_t b) { return a < b ? a : b; });
@@ -108,7 +109,7 @@ template <class V, int Held, class Team> struct LossRow {
   __device__ __forceinline__ T largest() const {
     const auto larger = [](T a, T b) { return a > b ? a : b; };
     T top = -static_cast<T>(__builtin_inf());
-    each([&](int k, int64_t j) { top = larger(output(k, j), top); });
+    each([&](int k, int64_t j, bool there) { top = larger(there ? output(k, j) : top, top); });
     return team.fold(top, larger);
   }
 
@@ -116,10 +117,10 @@ template <class V, int Held, class Team> struct LossRow {
   __device__ __forceinline__ void softmax_gradient(double factor, double mass, Sum sum, T top,
                                                    const T (&power)[kHeld]) const {
     const T share = static_cast<T>(factor * mass) / static_cast<T>(sum), whole = static_cast<T>(factor);
-    each([&](int k, int64_t j) {
+    each([&](int k, int64_t j, bool there) {
       const T p = share * (Held != 0 ? power[k] : exp(V{output(k, j) - top}).v);
       const T t = targets != nullptr ? target(k, j) : static_cast<T>(j == label);
-      dy[j] = fnma(V{whole}, V{t}, V{p}).v;
+      if (there) dy[j] = fnma(V{whole}, V{t}, V{p}).v;
     });
   }
 
@@ -132,12 +133,12 @@ template <class V, int Held, class Team> struct LossRow {
     Sum sum = 0;
     double mass = 0.0, value = 0.0;  // sum of t_j, of t_j (top - y_j)
     bool wrong = false;
-    each([&](int k, int64_t j) {
-      const T in = output(k, j), t = target(k, j);
-      power[k] = exp(V{in - top}).v;
+    each([&](int k, int64_t j, bool there) {
+      const T in = output(k, j), t = target(k, j), e = exp(V{in - top}).v;
+      power[k] = there ? e : T(0);
       sum += power[k];
-      wrong |= beats(labelled ? in : t, j, chosen, at);
-      if (labelled) return;
+      wrong |= there & beats(labelled ? in : t, j, chosen, at);
+      if (labelled || !there) return;
       mass += static_cast<double>(t);
       value += static_cast<double>(t) * (static_cast<double>(top) - static_cast<double>(in));
     });

@@ -12,10 +12,12 @@
 //            Few long rows or columns are cut into chunks. Their partial results go to scratch memory, and the last
 //            block of a row or strip to finish joins them: who does it varies, the order does not. Cuts depend on the
 //            shape alone.
-// Arithmetic bound by memory; sums and products in float64, one addition an element: an H100 could add 16 times as
-//            many as come from memory. A warp's load is 128 bytes in one piece or four of them, eight loads (columns)
-//            or four packs (long rows) a thread are on their way at once, and whole blocks of them an SM.
-// Measured   not run on hardware yet. sm_90a: REGISTERS
+// Arithmetic bound by memory; sums and products in float64, a conversion and an addition an element, of which an H100
+//            could do 4 times as many as come from memory. Eight loads (columns, short rows) or four packs (long rows)
+//            of a thread are on their way at once. A warp's load in columns is 128 bytes of one row as it stands:
+//            packs would gain nothing.
+// Measured   not run on hardware yet. Registers, sm_90a: short rows 32 to 48, long rows 28 to 32, columns 40 to 56. No
+//            spills; packs are single 16-byte loads.
 // Refs       kernels.h; Harris, "Optimizing parallel reduction in CUDA"; the CUDA sample threadFenceReduction.
 #include "cuda/folds.cuh"
 #include "cuda/pack.cuh"
@@ -153,7 +155,7 @@ __device__ __forceinline__ typename Op::Part join_down(typename Op::Part part, i
 
 // x[outer, n, inner] -> y[outer, inner]
 template <class Op>
-__global__ void __launch_bounds__(kColumnThreads)
+__global__ void __launch_bounds__(kColumnThreads, 2)
     fold_columns(const typename Op::Element* x, Columns cut, typename Op::Part* parts, typename Op::Result* y) {
   DELTARULE_SHARED(typename Op::Part, shared);
   const int width = cut.width, lane = static_cast<int>(threadIdx.x) & (width - 1);

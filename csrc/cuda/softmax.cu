@@ -1,13 +1,14 @@
 // softmax.
 //
 // Computes   y = e^(x - max x) / sum e^(x - max x) over contiguous rows, or its logarithm.
-// Layout     rows of at most 1024: 1 to 32 lanes a row, so that a lane has up to four elements or the warp is full; a
-//            row is read once and stays in registers, lane l has the elements l, l + width, ... . Longer rows: a block
-//            a row, three passes (maximum; sum; result, from the exponential once more) of which the last two mostly
-//            read the caches. No pass folds maximum and sum together: that saves a read of the cache, and its rule
-//            for rows that begin with -inf costs what it saves.
-// Arithmetic bound by memory from rows of about 100 on; below by the exponential's 45 instructions.
-// Measured   not run on hardware yet. sm_90a: REGISTERS
+// Layout     rows of at most 1024 (float64: 512): 1 to 32 lanes a row, so that a lane has up to four elements or the
+//            warp is full; a row is read once and stays in registers, lane l has the elements l, l + width, ... .
+//            Longer rows: a block a row, three passes (maximum; sum; result, from the exponential once more) of which
+//            the last two mostly read the caches. Maximum and sum in one pass would save one of them, for a rule about
+//            rows that begin with -inf.
+// Arithmetic bound by memory; the exponential is 26 instructions.
+// Measured   not run on hardware yet. Registers, sm_90a: 4, 8, 16, 32 elements a lane 29, 40, 62, 108 (float64: 44, 63,
+//            111), long rows 36 (56). No spills.
 // Refs       kernels.h; cpu/softmax.inl (what becomes of NaN and inf).
 #include "cuda/pack.cuh"
 #include "cuda/run.cuh"
@@ -19,7 +20,7 @@ namespace deltarule::cuda {
 namespace {
 
 constexpr int kShortThreads = 128;
-constexpr int64_t kShortRow = 1024, kMiddleRow = 8192;  // up to the one a warp, up to the other a block of few threads
+constexpr int64_t kMiddleRow = 8192;  // up to which a block has few threads
 
 // Keeps a number where there is one; NaN comes back with the sum.
 struct Larger {
@@ -114,7 +115,7 @@ __device__ __forceinline__ void softmax_long_row(const typename V::scalar* x, in
 
 // x[rows, cols] -> y[rows, cols], a block a row. y may be x.
 template <class V>
-__global__ void __launch_bounds__(1024)
+__global__ void __launch_bounds__(1024, 1)
     softmax_long_rows(const typename V::scalar* x, int64_t cols, bool logarithm, typename V::scalar* y) {
   DELTARULE_SHARED(double, shared);
   x += blockIdx.x * cols;
@@ -137,7 +138,8 @@ template <class V> void softmax_of(const SoftmaxArgs& args) {
   if (args.cols <= 128) return softmax_short<V, 4>(args);
   if (args.cols <= 256) return softmax_short<V, 8>(args);
   if (args.cols <= 512) return softmax_short<V, 16>(args);
-  if (args.cols <= kShortRow) return softmax_short<V, 32>(args);
+  if constexpr (is_single<V>)  // float64 has not the registers
+    if (args.cols <= 1024) return softmax_short<V, 32>(args);
   const int threads = args.cols <= kMiddleRow ? 256 : 1024;
   run(DELTARULE_HERE("softmax_long_rows"), static_cast<unsigned>(args.rows), threads, kWarp * sizeof(double),
       softmax_long_rows<V>, static_cast<const T*>(args.x), args.cols, args.log, static_cast<T*>(args.y));
