@@ -17,7 +17,9 @@
 //            Every sum's order depends on the shape alone.
 // Arithmetic 2 few FLOP for an element of W: bound by memory. 4 to 8 loads in flight a thread; X costs as many shared
 //            loads, broadcast, as there are fma for 8 rows, below what L2 delivers.
-// Measured   Not run on hardware yet.
+// Measured   Not run on hardware yet. ptxas, registers a thread for sm_90a, no spills: one row float32 78, float64 80,
+// three
+//            blocks of 256 threads a multiprocessor; eight rows 128, two blocks, and 204, one.
 // Refs       -
 #include <algorithm>
 
