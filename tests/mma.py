@@ -24,11 +24,17 @@ class Memory(ctypes.Structure):
 
 class Call(ctypes.Structure):
     _fields_ = [
-        *[(name, ctypes.c_int32) for name in "precision trans_a trans_b epilogue activation nesterov".split()],
-        *[(name, ctypes.c_int32) for name in "tile splits has_state stopped".split()],
-        *[(name, ctypes.c_int64) for name in "M N K lda ldb ldc ldz ldy".split()],
-        *[(name, ctypes.c_double) for name in "alpha beta slope lr momentum weight_decay state_lr".split()],
-        *[(name, ctypes.c_void_p) for name in "a b c bias z y db velocity".split()],
+        *[
+            (name, ctypes.c_int32)
+            for name in ["precision", "trans_a", "trans_b", "epilogue", "activation", "nesterov"]
+        ],
+        *[(name, ctypes.c_int32) for name in ["tile", "splits", "has_state", "stopped"]],
+        *[(name, ctypes.c_int64) for name in ["M", "N", "K", "lda", "ldb", "ldc", "ldz", "ldy"]],
+        *[
+            (name, ctypes.c_double)
+            for name in ["alpha", "beta", "slope", "lr", "momentum", "weight_decay", "state_lr"]
+        ],
+        *[(name, ctypes.c_void_p) for name in ["a", "b", "c", "bias", "z", "y", "db", "velocity"]],
     ]
 
 
@@ -55,7 +61,10 @@ def build(folder):
             return None
         shim = ROOT / "tests/cuda/shim"
         sources += sorted(shim.glob("*.cpp"))
-        compile_, link = [compiler, *EMULATED, f"-I{shim}", "-x", "c++"], [compiler, "-shared", "-pthread", "-ldl"]
+        compile_, link = (
+            [compiler, *EMULATED, f"-I{shim}", "-x", "c++"],
+            [compiler, "-shared", "-pthread", "-ldl"],
+        )
 
     def compiled(source):
         to = folder / f"{source.name}.o"

@@ -102,9 +102,7 @@ def test_what_does_not_fit_has_the_bits_of_x86(isa):
         x = np.concatenate([x, np.nextafter(x, source(np.inf)), np.nextafter(x, source(-np.inf))])
         x = np.concatenate([x, np.array([np.nan, np.inf, -np.inf, -0.0, -0.5, 0.5], source)])
         wide = [int(v) if np.isfinite(v) and -(2**63) <= v < 2**63 else -(2**63) for v in x.tolist()]
-        narrow = [
-            int(v) if np.isfinite(v) and -(2**31) <= v < 2**31 else -(2**31) for v in x.tolist()
-        ]
+        narrow = [int(v) if np.isfinite(v) and -(2**31) <= v < 2**31 else -(2**31) for v in x.tolist()]
         for to, want in (
             (np.int64, wide),
             (np.int32, narrow),

@@ -21,6 +21,8 @@ from hopper import PRECISIONS, Hopper
 from test_gemm import ADVERSARIAL, CANARY, TRANSPOSES, Matrix, adversarial, check, operands, output
 from test_gemm_bf16 import SPECIAL, bfloat16, integers
 
+pytestmark = pytest.mark.slow  # compiles the kernels first
+
 each_precision = pytest.mark.parametrize("precision", PRECISIONS)
 each_transpose = pytest.mark.parametrize(("trans_a", "trans_b"), TRANSPOSES)
 

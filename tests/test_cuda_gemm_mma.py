@@ -16,10 +16,11 @@ import numpy as np
 import pytest
 import reference
 import tolerance
-from deltarule import _core
 from mma import PRECISIONS, TILES, Mma
 from test_gemm import ADVERSARIAL, CANARY, TRANSPOSES, Matrix, adversarial, check, operands, output
 from test_gemm_bf16 import SPECIAL, bfloat16, integers
+
+pytestmark = pytest.mark.slow  # compiles the kernels first
 
 each_precision = pytest.mark.parametrize("precision", PRECISIONS)
 each_transpose = pytest.mark.parametrize(("trans_a", "trans_b"), TRANSPOSES)
@@ -93,7 +94,13 @@ def test_product(mma, precision, trans_a, trans_b):
         # NaN in C must not spread when beta is 0.
         c = output(m, n, np.float32, pad, offset, np.nan if beta == 0 else rng.standard_normal((m, n)))
         old = np.zeros((m, n)) if beta == 0 else c.view.astype(np.float64)
-        options = {"precision": precision, "trans_a": trans_a, "trans_b": trans_b, "alpha": alpha, "beta": beta}
+        options = {
+            "precision": precision,
+            "trans_a": trans_a,
+            "trans_b": trans_b,
+            "alpha": alpha,
+            "beta": beta,
+        }
         mma.gemm(a, b, c.view, plan=next(plans), **options)
         want = alpha * (wide_a @ wide_b) + beta * old
         bound = tolerance.gemm(alpha * wide_a, wide_b, k, np.float32, want, precision)
@@ -215,7 +222,10 @@ def test_large_sums_that_cancel(mma, precision):
 @pytest.mark.parametrize("name", ["linear", "tanh", "gelu"])
 def test_bias_act(mma, precision, name):
     rng = np.random.default_rng(7)
-    for (m, n, k), plan, aligned in [((100, 70, 130), ("large", 1), False), ((130, 132, 100), ("small", 2), True)]:
+    for (m, n, k), plan, aligned in [
+        ((100, 70, 130), ("large", 1), False),
+        ((130, 132, 100), ("small", 2), True),
+    ]:
         a, b, wide_a, wide_b = operands(rng, m, n, k, np.float32, False, True)
         a /= np.float32(np.sqrt(k))
         wide_a = a.astype(np.float64)
@@ -244,7 +254,10 @@ def test_bias_act(mma, precision, name):
 def test_backprop(mma, precision, name):
     rng = np.random.default_rng(8)
     wide = tiles(precision)[-1]
-    for (m, n, k), plan, aligned in [((100, 70, 130), ("small", 2), False), ((330, 132, 40), (wide, 1), True)]:
+    for (m, n, k), plan, aligned in [
+        ((100, 70, 130), ("small", 2), False),
+        ((330, 132, 40), (wide, 1), True),
+    ]:
         a, b, wide_a, wide_b = operands(rng, m, n, k, np.float32, False, True)
         z = Matrix(rng.standard_normal((m, n)), np.float32, *((0, 0) if aligned else (1, 1)))
         y = Matrix(reference.activation(name, z.view, 0.0), np.float32, *((0, 0) if aligned else (2, 2)))
@@ -329,7 +342,7 @@ def chain(a, b):
 ERRORS = """
 import numpy as np, sys
 from mma import Mma
-from test_cuda_gemm import chain
+from test_cuda_gemm_mma import chain
 mma = Mma(sys.argv[1])
 rng = np.random.default_rng(14)
 for k in (2500, 4096):

@@ -11,6 +11,7 @@ GXX = shutil.which("g++")
 FLAGS = ["-std=c++20", "-O1", "-Wall", "-Wextra", "-Werror", "-Wno-unknown-pragmas"]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(GXX is None, reason="no g++")
 def test_shim(tmp_path):
     program = tmp_path / "shim_test"

@@ -170,6 +170,11 @@ void Allocator::release_cached() {
   release_free_segments();
 }
 
+void Allocator::hold_segments(bool held) {
+  const std::lock_guard lock(ledger().mutex);
+  held_ = held;
+}
+
 // A free block of at least so many bytes, or null.
 Block* Allocator::find(int number, int64_t bytes, bool may_split_segment) {
   const Pool& pool = pools_[number];
@@ -278,9 +283,7 @@ void Allocator::remove(Block* block) noexcept {
 
 // cudaFree waits for what is queued. What goes wrong here is not this call's: the next one that waits says it.
 void Allocator::release_free_segments() noexcept {
-  if (forked()) return;
-  cudaStreamCaptureMode mode = cudaStreamCaptureModeRelaxed;
-  cudaThreadExchangeStreamCaptureMode(&mode);
+  if (forked() || held_) return;
   std::erase_if(segments_, [this](Segment* segment) {
     Block* const block = segment->first;
     if (!block->free || block->after != nullptr) return false;
@@ -291,7 +294,6 @@ void Allocator::release_free_segments() noexcept {
     delete segment;
     return true;
   });
-  cudaThreadExchangeStreamCaptureMode(&mode);
   cudaGetLastError();
 }
 

@@ -54,6 +54,8 @@ class Allocator {
   Memory memory();                // the GPU is selected
   void set_limit(int64_t bytes);  // 0: none
   void release_cached();          // the GPU is selected
+  // While `held` nothing goes back to CUDA: cudaFree waits for the GPU, which a stream that is recorded forbids.
+  void hold_segments(bool held);
 
  private:
   static constexpr int kPools = 3, kClasses = 288;
@@ -77,6 +79,7 @@ class Allocator {
   Gpu& gpu_;
   Pool pools_[kPools];
   std::vector<Segment*> segments_;
+  bool held_ = false;
   int64_t used_ = 0, reserved_ = 0, peak_ = 0, limit_ = 0;
 };
 

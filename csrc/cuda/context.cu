@@ -1,8 +1,6 @@
 // The selected GPU as slots see it: here(), scratch(), report(); and what becomes of errors.
 #include "cuda/context.h"
 
-#include <pthread.h>
-
 #include <algorithm>
 #include <cstring>
 #include <string>

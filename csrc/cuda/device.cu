@@ -93,6 +93,12 @@ const Found& found() {
   return one;
 }
 
+void refuse_fork(const Gpu& gpu) {
+  check<DeviceError>(!forked(), gpu.name,
+                     ": this process was forked after CUDA was initialised; use multiprocessing with the 'spawn' start "
+                     "method");
+}
+
 int attribute(Gpu& gpu, cudaDeviceAttr which) {
   int value = 0;
   check_cuda(gpu, cudaDeviceGetAttribute(&value, which, gpu.index), "start");
@@ -112,9 +118,9 @@ void open(Gpu& gpu) {
   context.minor = attribute(gpu, cudaDevAttrComputeCapabilityMinor);
   if (status == cudaErrorNoKernelImageForDevice || status == cudaErrorInvalidDeviceFunction) {
     cudaGetLastError();
-    throw DeviceError(message(
-        gpu.name, ": this build of deltarule has no code for compute capability ", context.major, ".", context.minor,
-        "; build it with -C cmake.define.DELTARULE_CUDA_ARCHITECTURES=", context.major, context.minor));
+    throw DeviceError(message(gpu.name, ": this build of deltarule has no code for compute capability ", context.major,
+                              ".", context.minor, "; build it with -C cmake.define.DELTARULE_CUDA_ARCHITECTURES=",
+                              context.major, context.minor, context.major == 9 ? "a" : ""));
   }
   check_cuda(gpu, status, "start");
   context.multiprocessors = attribute(gpu, cudaDevAttrMultiProcessorCount);
@@ -180,9 +186,7 @@ bool forked() noexcept { return is_fork.load(std::memory_order_relaxed); }
 
 void select(Device& device) {
   Gpu& gpu = static_cast<Gpu&>(device);
-  check<DeviceError>(!forked(), gpu.name,
-                     ": this process was forked after CUDA was initialised; use multiprocessing with the 'spawn' start "
-                     "method");
+  refuse_fork(gpu);
   if (!gpu.opened.load(std::memory_order_acquire)) open(gpu);
   // Asked every time: other libraries of this process change it too.
   int current = -1;
@@ -200,9 +204,7 @@ Versions versions() { return {found().runtime, found().driver}; }
 
 Properties properties(Device& device) {
   Gpu& gpu = as_gpu(device);
-  check<DeviceError>(!forked(), gpu.name,
-                     ": this process was forked after CUDA was initialised; use multiprocessing with the 'spawn' start "
-                     "method");
+  refuse_fork(gpu);
   cudaDeviceProp found{};
   check_cuda(gpu, cudaGetDeviceProperties(&found, gpu.index), "properties");
   return {found.name, found.major, found.minor, found.multiProcessorCount, static_cast<int64_t>(found.totalGlobalMem)};

@@ -3,8 +3,8 @@
 // A word holds 32 bits of a number and a stamp, written and read in one access of 64 bits: who finds the stamp has the
 // number, and neither side needs a fence. Who writes a place again must know that its last stamp was read everywhere.
 // For what is too much to be stamped there is the barrier: plain stores before grid_arrive are seen by plain loads,
-// past L1, after grid_wait; what is done in between hides the way. Blocks that wait for each other must all be running: launch
-// cooperatively.
+// past L1, after grid_wait; what is done in between hides the way. Blocks that wait for each other must all be running:
+// launch cooperatively.
 #pragma once
 
 #include <cstdint>

@@ -4,7 +4,9 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdlib>
 #include <iterator>
+#include <string_view>
 
 #include "cuda/run.cuh"
 #include "cuda/slots.h"
@@ -67,6 +69,21 @@ GemmPlan plan(const GemmArgs& args) {
 
 }  // namespace
 
+namespace {
+
+// DELTARULE_CUDA_GEMM=ffma|mma|hopper: the best kernel to be considered, for benches.
+enum class Best : uint8_t { ffma, mma, hopper, unknown };
+Best best_allowed() {
+  static const Best best = [] {
+    const char* const given = std::getenv("DELTARULE_CUDA_GEMM");
+    const std::string_view name = given == nullptr || *given == '\0' ? "hopper" : given;
+    return name == "ffma" ? Best::ffma : name == "mma" ? Best::mma : name == "hopper" ? Best::hopper : Best::unknown;
+  }();
+  return best;
+}
+
+}  // namespace
+
 void gemm(const GemmArgs& args) noexcept {
   if (args.N == 0) return;
   const bool single = args.dtype == DType::float32;
@@ -78,8 +95,11 @@ void gemm(const GemmArgs& args) noexcept {
   }
   if (std::min(args.M, args.N) <= kFew) return few_gemm(args);
   if (single && args.K > 0) {
-    if (here().major == 9 && hopper_gemm(args)) return;
-    if (here().major >= 8 && mma_gemm(args)) return;
+    const Best best = best_allowed();
+    if (best == Best::unknown)
+      return report(cudaErrorInvalidValue, DELTARULE_HERE("gemm (DELTARULE_CUDA_GEMM wants ffma, mma or hopper)"));
+    if (best >= Best::hopper && here().major == 9 && hopper_gemm(args)) return;
+    if (best >= Best::mma && here().major >= 8 && mma_gemm(args)) return;
   }
   if (single) ffma_gemm(args, plan(args));
   else dfma_gemm(args, plan(args));

@@ -1,7 +1,7 @@
 // Memory shared with other libraries: the order of their streams and ours, and whose a pointer is.
 #include "base/check.h"
-#include "cuda/context.h"
 #include "cuda/devices.h"
+#include "cuda/gpu.h"
 #include "cuda/interchange.h"
 
 namespace deltarule::cuda {
@@ -13,6 +13,9 @@ cudaStream_t stream_of(intptr_t number) {
   if (number == 2) return cudaStreamPerThread;
   return reinterpret_cast<cudaStream_t>(number);
 }
+
+// Also while a recording is under way: what is shared is there, not what is recorded.
+cudaStream_t own_stream(Device& device) { return static_cast<Gpu&>(device).context.stream; }
 
 void require(cudaError_t status, const Device& device, const char* what) {
   check<DeviceError>(status == cudaSuccess, device.name, ": ", what, ": ", cudaGetErrorString(status));
@@ -32,17 +35,17 @@ void order(Device& device, cudaStream_t earlier, cudaStream_t later) {
 
 void hand_over(Device& device, intptr_t stream) {
   device.select(device);
-  order(device, here().stream, stream_of(stream));
+  order(device, own_stream(device), stream_of(stream));
 }
 
 void take_over(Device& device, intptr_t stream) {
   device.select(device);
-  order(device, stream_of(stream), here().stream);
+  order(device, stream_of(stream), own_stream(device));
 }
 
 intptr_t address(Device& device) {
   device.select(device);
-  return reinterpret_cast<intptr_t>(here().stream);
+  return reinterpret_cast<intptr_t>(own_stream(device));
 }
 
 Device& device_of(const void* memory) {

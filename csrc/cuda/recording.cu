@@ -34,6 +34,7 @@ std::shared_ptr<Recording> close(Gpu& gpu) {
   Allocator::keep_given(nullptr);
   selection().recording = nullptr;
   selection().context = &gpu.context;
+  gpu.allocator->hold_segments(false);
   gpu.recording.unlock();
   return std::move(open);
 }
@@ -47,8 +48,10 @@ void record(Device& device) {
   auto recording = std::make_shared<Recording>(gpu);
   recording->scratch = {scratch_of(gpu).memory, nullptr};
   gpu.recording.lock();
+  gpu.allocator->hold_segments(true);
   const cudaError_t status = cudaStreamBeginCapture(gpu.recorder.stream, cudaStreamCaptureModeThreadLocal);
   if (status != cudaSuccess) {
+    gpu.allocator->hold_segments(false);
     gpu.recording.unlock();
     check_cuda(gpu, status, kDoing);
   }

@@ -174,7 +174,7 @@ template <class T> void find_typed(const FindArgs& args, T least, T below) {
   for_pieces(axes, [&](const Axes<2>& piece) {
     constexpr int kWidth = 16 / sizeof(T);
     const bool groups = in_groups<2>(piece, kWidth, {nullptr, args.x}, {sizeof(T), sizeof(T)});
-    if (groups || piece.rank == 1) find_piece<kWidth>(args, piece, groups, least, below);
+    if (groups || (piece.rank == 1 && piece.stride[1][0] == 1)) find_piece<kWidth>(args, piece, groups, least, below);
     else find_piece<1>(args, piece, false, least, below);
   });
 }

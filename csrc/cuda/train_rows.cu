@@ -167,8 +167,7 @@ template <class T, int Tiles> struct Trainer {
     if (!(loss.value - loss.value == 0.0)) return false;
     const int own = block.own_units(layer(top)), first = block.first_unit(layer(top));
     for (int u = block.thread; u < own; u += kThreads)
-      near(front().dz)[layer(top).unit_at + u] =
-          loss_gradient(run.args.loss, loss, y[first + u], target, first + u);
+      near(front().dz)[layer(top).unit_at + u] = loss_gradient(run.args.loss, loss, y[first + u], target, first + u);
 
     const Rule<T> rule{static_cast<T>(head.rate[row & 1]), static_cast<T>(run.args.weight_decay)};
     bool summed = false;
@@ -200,9 +199,7 @@ template <class T, int Tiles> struct Trainer {
   }
 
   // The thread that writes what there is one of; the last block has the fewest units.
-  __device__ __forceinline__ bool reports() const {
-    return block.index == run.plan.blocks - 1 && block.thread == 0;
-  }
+  __device__ __forceinline__ bool reports() const { return block.index == run.plan.blocks - 1 && block.thread == 0; }
 
   __device__ __forceinline__ void finish(int done, const Head& head) const {
     if (!reports()) return;
@@ -222,7 +219,8 @@ template <class T, int Tiles>
 __global__ void __launch_bounds__(kThreads, 1) train_rows_kernel(const __grid_constant__ Run run) {
   DELTARULE_SHARED(T, memory);
   Head& head = *reinterpret_cast<Head*>(memory);
-  if (threadIdx.x == 0) head = {run.args.state->start, run.args.state->slot, run.args.state->stopped, 0, {0, 0}, {0.0, 0.0}, 0};
+  if (threadIdx.x == 0)
+    head = {run.args.state->start, run.args.state->slot, run.args.state->stopped, 0, {0, 0}, {0.0, 0.0}, 0};
   __syncthreads();
   if (head.stopped != 0) return;
 

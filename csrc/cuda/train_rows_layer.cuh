@@ -25,7 +25,9 @@ struct Run {
 };
 static_assert(sizeof(Run) <= 4000, "kernel parameters are 4 KiB at most");
 
-__device__ __forceinline__ void unpack(const float4& v, float (&w)[4]) { w[0] = v.x, w[1] = v.y, w[2] = v.z, w[3] = v.w; }
+__device__ __forceinline__ void unpack(const float4& v, float (&w)[4]) {
+  w[0] = v.x, w[1] = v.y, w[2] = v.z, w[3] = v.w;
+}
 __device__ __forceinline__ void unpack(const double2& v, double (&w)[2]) { w[0] = v.x, w[1] = v.y; }
 __device__ __forceinline__ float4 packed(const float (&w)[4]) { return make_float4(w[0], w[1], w[2], w[3]); }
 __device__ __forceinline__ double2 packed(const double (&w)[2]) { return make_double2(w[0], w[1]); }
@@ -202,9 +204,8 @@ template <class T> struct Block {
   }
 
   template <bool Dx, bool Far>
-  __device__ __forceinline__ void visit_memory(const Layer& l, int vector, int step, const T* dz,
-                                                    const T (&x)[kSteps], bool updates, const Rule<T>& rule,
-                                                    T (&dx)[kSteps]) const {
+  __device__ __forceinline__ void visit_memory(const Layer& l, int vector, int step, const T* dz, const T (&x)[kSteps],
+                                               bool updates, const Rule<T>& rule, T (&dx)[kSteps]) const {
     T* const place = vector_at<Far>(l, vector) + (step * kThreads + thread) * V;
     Cells<T> w;
     T errors[V];
@@ -258,8 +259,7 @@ template <class T> struct Block {
 
   // sums[vector][warp][V] = this block's units of `below`, summed over partial[block][stride] of the blocks that
   // have units of `above`, in an order fixed by shape.
-  __device__ __forceinline__ void sum_partial(const Layer& below, const Layer& above, const T* partial,
-                                              T* sums) const {
+  __device__ __forceinline__ void sum_partial(const Layer& below, const Layer& above, const T* partial, T* sums) const {
     const int vectors = (own_units(below) + V - 1) / V, lane = thread % 32, warp = thread / 32;
     int side = 1;  // lanes side by side, a vector each
     while (side < vectors && side < 32) side *= 2;
@@ -290,7 +290,7 @@ template <class T> struct Block {
     T* const weights = static_cast<T*>(run.args.layer[l].w);
     const int vectors = own_vectors(layer), own = own_units(layer), first = first_unit(layer);
     // Those of one input.
-    const auto move = [&](int vector, int step, T (&w)[V]) {
+    const auto move = [&](int vector, int step, T(&w)[V]) {
       const int64_t i = step * kThreads + thread;
       const int count = has(layer, step) ? own - vector * V : 0;
       T* const place = weights + i * layer.outputs + first + vector * V;

@@ -23,7 +23,7 @@ constexpr int kSteps = 4;                           // inputs of a thread that a
 constexpr int kMostBlocks = 128;                    // so that sums over blocks are those of every large GPU
 constexpr int64_t kMostWeights = int64_t{1} << 26;  // beyond, training is bound by memory here and elsewhere
 
-template <class T> constexpr int kLanes = 16 / sizeof(T);        // units of a vector
+template <class T> constexpr int kLanes = 16 / sizeof(T);  // units of a vector
 constexpr int kTiles = 8;  // in the registers of a thread: 16 each, of the 255 there are
 
 struct Layer {
