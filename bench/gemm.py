@@ -48,7 +48,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--shapes", default="", help="instead of the default ones")
     parser.add_argument("--raw", action="store_true", help="_core.kernels.gemm instead of dr.matmul")
     parser.add_argument(
-        "--kernel", default="", help="with --device cuda: ffma, for float32 without tensor cores"
+        "--kernel",
+        choices=["", "ffma", "mma", "hopper"],
+        default="",
+        help="with --device cuda: the best allowed",
     )
 
 

@@ -29,10 +29,14 @@ def pytest_collection_modifyitems(config, items):
         items[:] = items[::step]
 
 
+IN_SOFTWARE = ("test_cuda_shim.py", "test_cuda_loss.py")  # of the emulated GPU alone, wherever they run
+
+
 def pytest_itemcollected(item):
-    """A test that a fixture puts on a GPU is marked like those that are nowhere else: `pytest -m gpu`."""
+    """What has a GPU to run on is marked: the files test_cuda_*, and what a fixture puts on one (`pytest -m gpu`)."""
     parameters = item.callspec.params.values() if hasattr(item, "callspec") else ()
-    if any(isinstance(value, str) and value in GPUS for value in parameters):
+    on_gpu = any(isinstance(value, str) and value in GPUS for value in parameters)
+    if on_gpu or (item.path.name.startswith("test_cuda_") and item.path.name not in IN_SOFTWARE):
         item.add_marker("gpu")
 
 
