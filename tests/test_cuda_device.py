@@ -220,6 +220,7 @@ class TestMemory:
                 held.append((dr.asarray(np.full(size, i % 251, np.uint8), device="cuda"), i % 251, size))
             if i % 300 == 299:
                 cuda.release_cached()
+        a = None
         held.clear()
         assert memory().used == used
         cuda.release_cached()

@@ -117,6 +117,7 @@ void* Allocator::take(int64_t bytes) {
   const std::lock_guard lock(ledger().mutex);
   if (bytes > kMost) out_of_memory(bytes);
   const int64_t size = rounded(std::max(bytes, int64_t{1}));
+  if (limit_ > 0 && used_ + size > limit_) out_of_memory(bytes);
   const int pool = pool_of(size);
   Block* block = find(pool, size, false);
   if (block == nullptr) block = grow(pool, size, bytes);
