@@ -59,6 +59,16 @@ def test_fit_is_the_oracle_s_training(batch, dtype):
     assert len(history) == 3
 
 
+@pytest.mark.parametrize("batch", [1, 9])
+def test_layers_without_bias(batch):
+    layers = [nn.Dense(16, "tanh", bias=False), nn.Dense(3, bias=False)]
+    net = nn.Network(layers, inputs=6, device="cuda", seed=5)
+    reference = cases.oracle(net)
+    net.fit(X, Y, nn.SGD(0.1), epochs=1, batch_size=batch, shuffle=False)
+    train(reference, Optimizer("sgd", 0.1), X.astype(np.float64), Y, np.arange(90), batch)
+    assert_trained(net, reference, -(-90 // batch))
+
+
 def test_data_already_on_the_device():
     seen = []
     for x, y in ((X, Y), (dr.asarray(X, device="cuda"), dr.asarray(Y, device="cuda")), (dr.asarray(X), Y)):
