@@ -24,7 +24,8 @@ constexpr int kMostBlocks = 128;                    // so that sums over blocks 
 constexpr int64_t kMostWeights = int64_t{1} << 26;  // beyond, training is bound by memory here and elsewhere
 
 template <class T> constexpr int kLanes = 16 / sizeof(T);  // units of a vector
-constexpr int kTiles = 8;  // in the registers of a thread: 16 each, of the 255 there are
+constexpr int kMostTiles = 10;
+template <class T> constexpr int kTiles = sizeof(T) == 4 ? 10 : 9;  // in the registers of a thread: 16 each of 255
 
 struct Layer {
   int inputs, outputs;
@@ -47,11 +48,14 @@ struct Tile {
 constexpr int key_of(int layer, int step) { return step << 5 | layer; }
 static_assert(TrainRowsArgs::kMaxLayers <= 32 && kMostWeights / kThreads < (1 << 26));
 
+// Sums of a vector of units, one for each warp and one place left free: a warp's accesses meet in no bank then.
+constexpr int kSums = kWarps + 1;
+
 constexpr int kHeadBytes = 128;  // of shared memory, for what is common to a block's threads
 
 // Elements of shared memory in front of the weights; each part is on 16 bytes.
 struct Front {
-  int sums, dz, z, y, bias, input[2], target[2], received, outputs, end;
+  int sums, dz, z, y, bias, input[2], target[2], received, outputs, gradient, end;
 };
 
 struct Plan {
@@ -59,7 +63,7 @@ struct Plan {
   int blocks = 0, layers = 0;
   int tiles = 0;
   Layer layer[TrainRowsArgs::kMaxLayers];
-  Tile tile[kTiles];
+  Tile tile[kMostTiles];
   int units;          // of all layers of a block
   int most_units;     // of one layer of a block
   int received;       // the longest input that comes from other blocks
@@ -85,7 +89,7 @@ template <class T> Front front_of(const Plan& plan) {
   };
   const Layer& top = plan.layer[plan.layers - 1];
   Front front;
-  front.sums = place(int64_t{2} * kWarps * plan.most_units);
+  front.sums = place(int64_t{2} * kSums * plan.most_units);
   front.dz = place(plan.units);
   front.z = place(plan.units);
   front.y = place(plan.units);
@@ -96,19 +100,20 @@ template <class T> Front front_of(const Plan& plan) {
   front.target[1] = place(top.outputs);
   front.received = place(plan.received);
   front.outputs = place(top.whole ? 0 : top.outputs);
+  front.gradient = place(top.outputs);
   front.end = place(0);
   return front;
 }
 
 // Vectors go to registers whole, first those that waste least.
 template <class T> void fill_registers(Plan& plan) {
-  while (plan.tiles < kTiles) {
+  while (plan.tiles < kTiles<T>) {
     int best = -1, best_tiles = 0;
     double best_share = 0.0;
     for (int l = 0; l < plan.layers; ++l) {
       const Layer& layer = plan.layer[l];
       const int tiles = (layer.inputs + kThreads * kSteps - 1) / (kThreads * kSteps);
-      if ((layer.in_registers + 1) * kLanes<T> > layer.units || tiles > kTiles - plan.tiles) continue;
+      if ((layer.in_registers + 1) * kLanes<T> > layer.units || tiles > kTiles<T> - plan.tiles) continue;
       const double share = static_cast<double>(layer.inputs) / (tiles * kThreads * kSteps);
       if (share > best_share) best = l, best_tiles = tiles, best_share = share;
     }
@@ -152,10 +157,12 @@ template <class T> double cost_of(const Plan& plan) {
   return cost;
 }
 
-// With so many blocks, and the layers from `whole` on whole.
+// With at most so many blocks, and the layers from `whole` on whole. Every block has units of some split layer:
+// where there is one such layer and so no barrier, a block that nobody waits for could fall behind and miss what it
+// should have read.
 template <class T> Plan plan_for(const TrainRowsArgs& args, int blocks, int whole, int64_t shared_bytes) {
   Plan plan;
-  plan.blocks = blocks;
+  plan.blocks = 1;
   plan.layers = args.layers;
   plan.units = plan.most_units = plan.received = plan.exchanged = plan.partial = 0;
   plan.last_received = std::min(whole, args.layers - 1);
@@ -175,7 +182,10 @@ template <class T> Plan plan_for(const TrainRowsArgs& args, int blocks, int whol
     layer.exchange_at = plan.exchanged;
     plan.units += layer.units;
     plan.most_units = std::max(plan.most_units, layer.units);
-    if (!layer.whole) plan.exchanged += layer.outputs;
+    if (!layer.whole) {
+      plan.exchanged += layer.outputs;
+      plan.blocks = std::max(plan.blocks, layer.owners);
+    }
     if (l > 0 && l <= whole) plan.received = std::max(plan.received, layer.inputs);
     if (l > 0 && !layer.whole) plan.partial = std::max(plan.partial, layer.inputs);
     needed += int64_t{layer.units} * layer.inputs;
