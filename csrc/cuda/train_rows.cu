@@ -283,7 +283,7 @@ template <class T> void launch_rows(const TrainRowsArgs& args) {
   run.partial = memory + clear;
   run.scratch = memory + clear + partial;
 
-  const auto kernel = plan.tiles > 0 ? train_rows_kernel<T, kTiles<T>> : train_rows_kernel<T, 0>;
+  const auto kernel = plan.tiles > 0 ? train_rows_kernel<T, kTiles> : train_rows_kernel<T, 0>;
   const auto shared = static_cast<size_t>(plan.shared_bytes);
   const cudaStream_t stream = here().stream;
   if (plan.exchanged == 0) return report(launch(stream, 1, kThreads, shared, kernel, run), place);

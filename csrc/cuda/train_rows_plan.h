@@ -24,8 +24,7 @@ constexpr int kMostBlocks = 128;                    // so that sums over blocks 
 constexpr int64_t kMostWeights = int64_t{1} << 26;  // beyond, training is bound by memory here and elsewhere
 
 template <class T> constexpr int kLanes = 16 / sizeof(T);  // units of a vector
-constexpr int kMostTiles = 10;
-template <class T> constexpr int kTiles = sizeof(T) == 4 ? 10 : 9;  // in the registers of a thread: 16 each of 255
+constexpr int kTiles = 9;  // in the registers of a thread: 16 each, of the 255 there are
 
 struct Layer {
   int inputs, outputs;
@@ -63,7 +62,7 @@ struct Plan {
   int blocks = 0, layers = 0;
   int tiles = 0;
   Layer layer[TrainRowsArgs::kMaxLayers];
-  Tile tile[kMostTiles];
+  Tile tile[kTiles];
   int units;          // of all layers of a block
   int most_units;     // of one layer of a block
   int received;       // the longest input that comes from other blocks
@@ -107,13 +106,13 @@ template <class T> Front front_of(const Plan& plan) {
 
 // Vectors go to registers whole, first those that waste least.
 template <class T> void fill_registers(Plan& plan) {
-  while (plan.tiles < kTiles<T>) {
+  while (plan.tiles < kTiles) {
     int best = -1, best_tiles = 0;
     double best_share = 0.0;
     for (int l = 0; l < plan.layers; ++l) {
       const Layer& layer = plan.layer[l];
       const int tiles = (layer.inputs + kThreads * kSteps - 1) / (kThreads * kSteps);
-      if ((layer.in_registers + 1) * kLanes<T> > layer.units || tiles > kTiles<T> - plan.tiles) continue;
+      if ((layer.in_registers + 1) * kLanes<T> > layer.units || tiles > kTiles - plan.tiles) continue;
       const double share = static_cast<double>(layer.inputs) / (tiles * kThreads * kSteps);
       if (share > best_share) best = l, best_tiles = tiles, best_share = share;
     }
