@@ -8,7 +8,7 @@ import tolerance
 from conftest import GPUS
 from deltarule import _core
 from kernel_cases import CANARY, Guarded, bits, moved
-from network_cases import DTYPES, copies, data, make
+from network_cases import DTYPES, copies, data, engine, make
 from reference_network import Optimizer
 
 pytestmark = pytest.mark.gpu
@@ -246,6 +246,27 @@ def test_two_calls_are_one(blocks):
     assert second.state[6] + first.state[6] == whole.state[6]
     assert bits(second.value[11:]) == bits(whole.value[11:])
     assert b"".join(map(bits, second.parameters)) == b"".join(map(bits, whole.parameters))
+
+
+@pytest.mark.parametrize("norms", [False, True])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_through_the_engine(device, dtype, norms, monkeypatch):
+    """Steps of one row in an order, by rates; the last is a step of its own where norms are wanted."""
+    monkeypatch.setattr("network_cases.DEVICE", device)
+    net = make(SIZES, dtype=dtype)
+    core = engine(net, dtype)
+    x, t = data(STEPS, SIZES[0], SIZES[-1], net.loss, dtype)
+    order, rates = np.random.default_rng(4).permutation(STEPS), np.linspace(0.1, 0.01, STEPS)
+    rule = _core.Optimizer("sgd", 0.1, weight_decay=0.01)
+    done = core.train_steps(x.astype(dtype), t, order, 1, rule, None, norms, rates=rates)
+    losses, errors = expected(net, x, t, order, rates, 0.01)
+    assert (done.errors, done.finite, core.step) == (errors, True, STEPS)
+    bound = tolerance.through_network(losses, dtype, max(SIZES), len(SIZES), STEPS, 1.0)
+    tolerance.assert_within(np.asarray(done.losses), losses, bound)
+    for mine, wanted in zip(copies(core.parameters()), net.parameters(), strict=True):
+        tolerance.assert_within(
+            mine, wanted, tolerance.through_network(wanted, dtype, max(SIZES), len(SIZES), STEPS, 1.0)
+        )
 
 
 def test_no_rows():
