@@ -12,14 +12,17 @@
 //            backward  own units' dz -> partial sums of dx for all inputs -> L2; barrier of the grid, the update of the
 //                      weights meanwhile; own units' dx = the sum over blocks
 //
-//            Small layers near the outputs are computed by every block, whole, and the loss by every warp: then a
+//            Small layers near the outputs are computed by every block, whole, and so is the loss: then a
 //            network of L layers has 2 L - 3 exchanges a row, one of two layers has one, and a small one no other block
 //            to talk to.
 //            What is written while others may still read it has two places, taken in turn: stamped outputs by the row
 //            (a block two rows on has heard from all others about the row between), partial sums by the barrier.
 // Arithmetic 3 passes over the weights a row: shared memory gives 128 bytes a cycle, an exchange takes 0.5 to 1 us. The
 //            largest net of 2010 (12.1 M weights, 9 exchanges) is bound by both about equally, small ones by exchanges.
-// Measured   not run on hardware yet.
+// Measured   not run on hardware yet. Threads of 255 registers where weights are in them (144), else 122 to 146, no
+//            spills from sm_75 to sm_120. 841-2500-2000-1500-1000-500-10 on 132 multiprocessors: 125 blocks of 225 KB
+//            of shared memory, 66 KB a block are left to L2; the smaller nets of 2010 are on chip whole. By the figures
+//            of cost_of: 32, 17, 10 and 5.5 thousand cycles a row for 6, 5, 4 and 3 layers, 1300 for 784-100-10.
 // Refs       PERFORMANCE.md; Ciresan, Meier, Gambardella, Schmidhuber, "Deep, big, simple neural nets for handwritten
 //            digit recognition", Neural Computation 22 (2010): the nets. Xiao and Feng, "Inter-block GPU communication
 //            via fast barrier synchronization", IPDPS 2010.
@@ -27,11 +30,11 @@
 
 #include "cuda/context.h"
 #include "cuda/exchange.cuh"
+#include "cuda/loss_row.cuh"
 #include "cuda/run.cuh"
 #include "cuda/slots.h"
 #include "cuda/train_rows_input.cuh"
 #include "cuda/train_rows_layer.cuh"
-#include "cuda/train_rows_loss.cuh"
 #include "cuda/train_rows_plan.h"
 
 namespace deltarule::cuda {
@@ -68,7 +71,7 @@ template <class T, int Tiles> struct Trainer {
   __device__ __forceinline__ void forward(int l, int row, const Cells<T>* tiles) {
     const Layer& layer = this->layer(l);
     // Another warp may be reading the last layer's sums.
-    T* const sums = near(front().sums) + (l & 1) * kWarps * run.plan.most_units;
+    T* const sums = near(front().sums) + (l & 1) * kSums * run.plan.most_units;
     block.template products<Tiles>(l, input(l, row, false), sums, tiles);
     __syncthreads();
     const TrainRowsLayer& given = run.args.layer[l];
@@ -83,6 +86,7 @@ template <class T, int Tiles> struct Trainer {
       if (!layer.whole) put(words(l, row) + (first + u) * kWords<T>, y.v, stamp(row));
     }
     if (layer.whole) __syncthreads();
+    else __syncwarp();  // what is waited for next may be what other lanes have just put
   }
 
   // All outputs of the network.
@@ -95,20 +99,46 @@ template <class T, int Tiles> struct Trainer {
     return to;
   }
 
-  // Own units' dz of layer l from their dy, which is in its place already or, `summed`, in sums; and their biases.
+  // The loss of outputs y and its gradient, by one warp; every block finds the same.
+  __device__ __forceinline__ void judge(const T* y, int row, Head& head) const {
+    const bool labels = run.args.labels != nullptr;
+    LossRow<V, 0, Lanes> elements;
+    elements.team = Lanes{32};
+    elements.cols = layer(run.plan.layers - 1).outputs;
+    elements.label = head.label[row & 1];
+    elements.y = y;
+    elements.targets = labels ? nullptr : near(front().target[row & 1]);
+    elements.dy = near(front().gradient);
+    elements.first = block.thread;
+    elements.step = 32;
+    const RowLoss loss = run.args.loss == Loss::softmax_cross_entropy ? elements.softmax(1.0)
+                         : run.args.loss == Loss::squared_error
+                             ? elements.template elementwise<SquaredError>(1.0)
+                             : elements.template elementwise<BinaryCrossEntropy>(1.0);
+    if (block.thread != 0) return;
+    head.finite = loss.value - loss.value == 0.0;
+    if (!reports()) return;
+    run.args.value[head.slot + row] = loss.value;
+    head.errors += loss.wrong;
+  }
+
+  // Own units' dz of layer l from their dy: in the loss's gradient, in sums, or in dz's place already; and their
+  // biases.
   __device__ __forceinline__ void through_activation(int l, bool summed, T rate) const {
     const Layer& layer = this->layer(l);
     const TrainRowsLayer& given = run.args.layer[l];
     const int own = block.own_units(layer);
+    const T* const dy =
+        l + 1 == run.plan.layers ? near(front().gradient) + block.first_unit(layer) : near(front().dz) + layer.unit_at;
     for (int u = block.thread; u < own; u += kThreads) {
       const int at = layer.unit_at + u;
-      const V dy{summed ? block.total(near(front().sums), u) : near(front().dz)[at]};
+      const V error{summed ? block.total(near(front().sums), u) : dy[u]};
       const V z{near(front().z)[at]}, y{near(front().y)[at]};
       V slope = y;
       with_activation(given.activation, [&](auto f) { slope = f.df(z, y, lanes<V>(given.slope)); });
-      const T dz = (dy * slope).v;
+      const T dz = (error * slope).v;
       near(front().dz)[at] = dz;
-      near(front().bias)[at] = ::fma(-rate, dz, near(front().bias)[at]);
+      if (given.bias != nullptr) near(front().bias)[at] = ::fma(-rate, dz, near(front().bias)[at]);
     }
     __syncthreads();
   }
@@ -150,24 +180,16 @@ template <class T, int Tiles> struct Trainer {
     const int half = (row + 1) & 1;
     for (int l = 0; l <= top; ++l) {
       // The next row is loaded meanwhile, and has come when the other blocks' outputs are still on their way.
-      Incoming<T> next{run.args, layer(0).inputs, layer(top).outputs};
+      Incoming<T> next(run.args, layer(0).inputs, layer(top).outputs);
       if (l == 0) next.begin(head, row + 1, head.row);
       forward(l, row, tiles);
       if (l == 0) next.finish(head, row + 1, near(front().input[half]), near(front().target[half]));
     }
 
     const T* const y = outputs(row);
-    const Target<T> target{run.args.labels != nullptr ? nullptr : near(front().target[row & 1]), head.label[row & 1],
-                           layer(top).outputs};
-    const RowLoss<T> loss = loss_of_row(run.args.loss, y, target);
-    if (reports()) {
-      run.args.value[head.slot + row] = loss.value;
-      head.errors += loss.wrong;
-    }
-    if (!(loss.value - loss.value == 0.0)) return false;
-    const int own = block.own_units(layer(top)), first = block.first_unit(layer(top));
-    for (int u = block.thread; u < own; u += kThreads)
-      near(front().dz)[layer(top).unit_at + u] = loss_gradient(run.args.loss, loss, y[first + u], target, first + u);
+    if (block.thread < 32) judge(y, row, head);
+    __syncthreads();
+    if (head.finite == 0) return false;
 
     const Rule<T> rule{static_cast<T>(head.rate[row & 1]), static_cast<T>(run.args.weight_decay)};
     bool summed = false;
@@ -210,7 +232,7 @@ template <class T, int Tiles> struct Trainer {
     state.updates += done;
     state.stopped = done < run.args.steps;
     const int64_t known = max(run.args.known_rates, head.slot + run.args.steps);
-    if (state.slot < known) state.lr = run.args.rates[state.slot];
+    if (done > 0) state.lr = run.args.rates[min(state.slot, known - 1)];
     *run.args.errors += head.errors;
   }
 };
@@ -220,14 +242,14 @@ __global__ void __launch_bounds__(kThreads, 1) train_rows_kernel(const __grid_co
   DELTARULE_SHARED(T, memory);
   Head& head = *reinterpret_cast<Head*>(memory);
   if (threadIdx.x == 0)
-    head = {run.args.state->start, run.args.state->slot, run.args.state->stopped, 0, {0, 0}, {0.0, 0.0}, 0};
+    head = {run.args.state->start, run.args.state->slot, run.args.state->stopped, 0, {0, 0}, {0.0, 0.0}, 0, 0};
   __syncthreads();
   if (head.stopped != 0) return;
 
   Trainer<T, Tiles> trainer{run, {run, memory, static_cast<int>(blockIdx.x), static_cast<int>(threadIdx.x)}};
   Cells<T> tiles[Trainer<T, Tiles>::kAllTiles];
   const Front& front = run.plan.front;
-  Incoming<T> first{run.args, run.plan.layer[0].inputs, run.plan.layer[run.plan.layers - 1].outputs};
+  Incoming<T> first(run.args, run.plan.layer[0].inputs, run.plan.layer[run.plan.layers - 1].outputs);
   first.begin(head, 0, first.row_of(head, 0));
   trainer.template copy_parameters<true>(tiles);
   first.finish(head, 0, memory + front.input[0], memory + front.target[0]);
@@ -268,7 +290,7 @@ template <class T> void launch_rows(const TrainRowsArgs& args) {
   const auto kernel = plan.tiles > 0 ? train_rows_kernel<T, kTiles> : train_rows_kernel<T, 0>;
   const auto shared = static_cast<size_t>(plan.shared_bytes);
   const cudaStream_t stream = here().stream;
-  if (plan.blocks == 1) return report(launch(stream, 1, kThreads, shared, kernel, run), place);
+  if (plan.exchanged == 0) return report(launch(stream, 1, kThreads, shared, kernel, run), place);
   report(cudaMemsetAsync(memory, 0, static_cast<size_t>(clear), stream), place);
   report(launch_cooperative(stream, plan.blocks, kThreads, shared, kernel, run), place);
 }

@@ -17,7 +17,8 @@ struct Head {
   int64_t errors;
   int64_t label[2];  // of this row and the next, taken in turn
   double rate[2];
-  int64_t row;  // the next one's index
+  int64_t row;     // the next one's index
+  int64_t finite;  // this row's loss is
 };
 static_assert(sizeof(Head) <= kHeadBytes);
 
@@ -28,11 +29,14 @@ template <class T> struct Incoming {
 
   const TrainRowsArgs& args;
   const int inputs, outputs;
-  int64_t row = 0, after = 0;  // on its way, and the one that follows
-  int64_t label = 0;
-  double rate = 0.0;
-  T target = 0;
-  Bits bits[kAhead] = {};
+  int64_t row, after;  // on its way, and the one that follows
+  int64_t label;
+  double rate;
+  T target;
+  Bits bits[kAhead];
+
+  __device__ __forceinline__ Incoming(const TrainRowsArgs& call, int row_inputs, int row_outputs)
+      : args(call), inputs(row_inputs), outputs(row_outputs) {}
 
   // 0 beyond the last: loaded then for nothing.
   __device__ __forceinline__ int64_t row_of(const Head& head, int step) const {

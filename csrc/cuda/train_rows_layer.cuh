@@ -103,7 +103,7 @@ template <class T> struct Block {
 
   // --- Forward
 
-  // The warp's sums of N / V vectors of units, from `vector` on, to sums[vector][warp][V]. Half of the numbers change
+  // The warp's sums of N / V vectors of units, from `vector` on, to sums[vector][kSums][V]. Half of the numbers change
   // place for half of the lanes until each lane has one; then what lanes have of the same unit is added.
   template <int N> __device__ __forceinline__ void add_lanes(T (&sum)[N], T* sums, int vector, int vectors) const {
     const int lane = thread % 32;
@@ -121,7 +121,7 @@ template <class T> struct Block {
     for (; bit > 0; bit /= 2) sum[0] += __shfl_xor_sync(~0u, sum[0], bit);
     const int unit = lane / (32 / N);
     if (lane % (32 / N) == 0 && unit < vectors * V)
-      sums[((vector + unit / V) * kWarps + thread / 32) * V + unit % V] = sum[0];
+      sums[((vector + unit / V) * kSums + thread / 32) * V + unit % V] = sum[0];
   }
 
   template <int N>
@@ -155,7 +155,7 @@ template <class T> struct Block {
     }
   }
 
-  // sums[vector][warp][V] = the products of the layer's own units with x[inputs].
+  // sums[vector][kSums][V] = the products of the layer's own units with x[inputs].
   template <int Tiles>
   __device__ __forceinline__ void products(int l, const T* x, T* sums, const Cells<T>* tiles) const {
     const Layer& layer = this->layer(l);
@@ -182,7 +182,7 @@ template <class T> struct Block {
   __device__ __forceinline__ T total(const T* sums, int u) const {
     T sum = T(0);
 #pragma unroll
-    for (int warp = 0; warp < kWarps; ++warp) sum += sums[(u / V * kWarps + warp) * V + u % V];
+    for (int warp = 0; warp < kWarps; ++warp) sum += sums[(u / V * kSums + warp) * V + u % V];
     return sum;
   }
 
@@ -257,7 +257,7 @@ template <class T> struct Block {
     }
   }
 
-  // sums[vector][warp][V] = this block's units of `below`, summed over partial[block][stride] of the blocks that
+  // sums[vector][kSums][V] = this block's units of `below`, summed over partial[block][stride] of the blocks that
   // have units of `above`, in an order fixed by shape.
   __device__ __forceinline__ void sum_partial(const Layer& below, const Layer& above, const T* partial, T* sums) const {
     const int vectors = (own_units(below) + V - 1) / V, lane = thread % 32, warp = thread / 32;
@@ -278,7 +278,7 @@ template <class T> struct Block {
 #pragma unroll
         for (int v = 0; v < V; ++v) sum[v] += __shfl_xor_sync(~0u, sum[v], bit);
       }
-      if (lane < side && first + q < vectors) store_vector<false>(sums + ((first + q) * kWarps + warp) * V, sum);
+      if (lane < side && first + q < vectors) store_vector<false>(sums + ((first + q) * kSums + warp) * V, sum);
     }
   }
 

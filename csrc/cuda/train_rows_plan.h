@@ -24,7 +24,7 @@ constexpr int kMostBlocks = 128;                    // so that sums over blocks 
 constexpr int64_t kMostWeights = int64_t{1} << 26;  // beyond, training is bound by memory here and elsewhere
 
 template <class T> constexpr int kLanes = 16 / sizeof(T);  // units of a vector
-constexpr int kTiles = 8;  // in the registers of a thread: 16 each, of the 255 there are
+constexpr int kTiles = 9;  // in the registers of a thread: 16 each, of the 255 there are
 
 struct Layer {
   int inputs, outputs;
@@ -47,11 +47,14 @@ struct Tile {
 constexpr int key_of(int layer, int step) { return step << 5 | layer; }
 static_assert(TrainRowsArgs::kMaxLayers <= 32 && kMostWeights / kThreads < (1 << 26));
 
+// Sums of a vector of units, one for each warp and one place left free: a warp's accesses meet in no bank then.
+constexpr int kSums = kWarps + 1;
+
 constexpr int kHeadBytes = 128;  // of shared memory, for what is common to a block's threads
 
 // Elements of shared memory in front of the weights; each part is on 16 bytes.
 struct Front {
-  int sums, dz, z, y, bias, input[2], target[2], received, outputs, end;
+  int sums, dz, z, y, bias, input[2], target[2], received, outputs, gradient, end;
 };
 
 struct Plan {
@@ -85,7 +88,7 @@ template <class T> Front front_of(const Plan& plan) {
   };
   const Layer& top = plan.layer[plan.layers - 1];
   Front front;
-  front.sums = place(int64_t{2} * kWarps * plan.most_units);
+  front.sums = place(int64_t{2} * kSums * plan.most_units);
   front.dz = place(plan.units);
   front.z = place(plan.units);
   front.y = place(plan.units);
@@ -96,6 +99,7 @@ template <class T> Front front_of(const Plan& plan) {
   front.target[1] = place(top.outputs);
   front.received = place(plan.received);
   front.outputs = place(top.whole ? 0 : top.outputs);
+  front.gradient = place(top.outputs);
   front.end = place(0);
   return front;
 }
@@ -152,10 +156,12 @@ template <class T> double cost_of(const Plan& plan) {
   return cost;
 }
 
-// With so many blocks, and the layers from `whole` on whole.
+// With at most so many blocks, and the layers from `whole` on whole. Every block has units of some split layer:
+// where there is one such layer and so no barrier, a block that nobody waits for could fall behind and miss what it
+// should have read.
 template <class T> Plan plan_for(const TrainRowsArgs& args, int blocks, int whole, int64_t shared_bytes) {
   Plan plan;
-  plan.blocks = blocks;
+  plan.blocks = 1;
   plan.layers = args.layers;
   plan.units = plan.most_units = plan.received = plan.exchanged = plan.partial = 0;
   plan.last_received = std::min(whole, args.layers - 1);
@@ -175,7 +181,10 @@ template <class T> Plan plan_for(const TrainRowsArgs& args, int blocks, int whol
     layer.exchange_at = plan.exchanged;
     plan.units += layer.units;
     plan.most_units = std::max(plan.most_units, layer.units);
-    if (!layer.whole) plan.exchanged += layer.outputs;
+    if (!layer.whole) {
+      plan.exchanged += layer.outputs;
+      plan.blocks = std::max(plan.blocks, layer.owners);
+    }
     if (l > 0 && l <= whole) plan.received = std::max(plan.received, layer.inputs);
     if (l > 0 && !layer.whole) plan.partial = std::max(plan.partial, layer.inputs);
     needed += int64_t{layer.units} * layer.inputs;
