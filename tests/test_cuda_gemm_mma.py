@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import reference
 import tolerance
+from deltarule import _core
 from mma import PRECISIONS, TILES, Mma
 from test_gemm import ADVERSARIAL, CANARY, TRANSPOSES, Matrix, adversarial, check, operands, output
 from test_gemm_bf16 import SPECIAL, bfloat16, integers
@@ -28,8 +29,7 @@ each_transpose = pytest.mark.parametrize(("trans_a", "trans_b"), TRANSPOSES)
 
 @pytest.fixture(scope="session")
 def library(tmp_path_factory):
-    folder = os.environ.get("DELTARULE_MMA_LIBRARY") or tmp_path_factory.mktemp("mma")
-    built = mma_module.build(folder)
+    built = mma_module.build(tmp_path_factory.mktemp("mma"))
     if built is None:
         pytest.skip("no g++")
     return built
@@ -359,8 +359,8 @@ for k in (2500, 4096):
 
 @pytest.mark.parametrize("truncated", ["0", "1"])
 def test_six_products_are_no_worse_than_fma(library, truncated):
-    """Root mean square errors of three planes and of a chain of fma, K as in the largest net; also where tensor cores
-    cut off what they add instead of rounding."""
+    """Root mean square errors of three planes and of a chain of fma, K as in the largest net; also where tensor
+    cores cut off what they add instead of rounding."""
     path = os.pathsep.join([str(mma_module.ROOT / "tests"), *sys.path])
     environment = os.environ | {"DELTARULE_EMULATED_TRUNCATION": truncated, "PYTHONPATH": path}
     command = [sys.executable, "-c", ERRORS, library]
@@ -370,3 +370,75 @@ def test_six_products_are_no_worse_than_fma(library, truncated):
     for line in lines:
         planes, fma = line.split()[-2:]
         assert float(planes) <= float(fma), line
+
+
+def test_plan(mma):
+    """Tiles and splits fill a GPU of 128 multiprocessors; what is mostly padding is left to float32."""
+    big = {"highest": "large", "high": "large", "medium": "wide"}
+    for precision in PRECISIONS:
+        assert mma.planned(4096, 4096, 4096, precision)[0] == (big[precision], 1)
+        tile, splits = mma.planned(100, 2500, 2000, precision)[0]
+        assert tile == "small"
+        assert splits == 3  # of 80 tiles
+        for m, n, k in [(1, 1, 1), (64, 64, 100), (64, 64, 10**6), (10**7, 16, 16), (16, 10**7, 10**5)]:
+            assert 1 <= mma.planned(m, n, k, precision)[0][1] <= max(1, min(16, k // 128))
+        assert not mma.planned(64, 64, 64, precision)[1]
+        assert not mma.planned(4096, 15, 4096, precision)[1]
+        assert not mma.planned(15, 4096, 4096, precision)[1]
+        assert not mma.planned(4096, 4096, 15, precision)[1]
+        assert not mma.planned(10**9, 10**9, 64, precision)[1]  # more blocks than a launch has
+
+
+PAYS = """
+import sys
+from mma import PRECISIONS, Mma
+mma = Mma(sys.argv[1])
+print(*[int(mma.planned(1000, 1000, 1000, precision)[1]) for precision in PRECISIONS])
+"""
+# Through gemm's slot.
+SLOT = """
+import numpy as np, sys
+from deltarule import _core
+from mma import PRECISIONS, Mma
+mma = Mma(sys.argv[1])
+_core.kernels.set_device("cuda:0")
+rng = np.random.default_rng(12)
+for m, n, k in [(189, 190, 95), (100, 250, 1000)]:
+    a, b = rng.standard_normal((m, k)).astype(np.float32), rng.standard_normal((k, n)).astype(np.float32)
+    for precision in PRECISIONS:
+        through, direct = np.empty((m, n), np.float32), np.empty((m, n), np.float32)
+        _core.kernels.gemm(a, b, through, precision=precision)
+        mma.gemm(a, b, direct, precision=precision)
+        print(int(np.array_equal(through, direct)))
+"""
+
+
+def words(library, code, **variables):
+    """What this code prints in a process of its own, with these environment variables."""
+    path = os.pathsep.join([str(mma_module.ROOT / "tests"), *sys.path])
+    environment = os.environ | variables | {"PYTHONPATH": path}
+    command = [sys.executable, "-c", code, library]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout.split()
+
+
+@pytest.mark.skipif(mma_module.capability() is not None, reason="the GPU is what it is")
+def test_products_are_left_to_faster_units(library):
+    want = {
+        "7.5": "000",
+        "8.0": "111",
+        "8.6": "001",
+        "8.9": "001",
+        "9.0": "111",
+        "10.0": "111",
+        "12.0": "001",
+    }
+    for capability, pays in want.items():
+        assert "".join(words(library, PAYS, DELTARULE_EMULATED_CAPABILITY=capability)) == pays, capability
+
+
+@pytest.mark.skipif("cuda:0" not in _core.devices(), reason="no GPU in this build")
+@pytest.mark.skipif(
+    mma_module.capability() not in (None, "80", "90", "100", "103"), reason="float32 is faster"
+)
+def test_slot(library):
+    assert words(library, SLOT, DELTARULE_CUDA_GEMM="mma") == ["1"] * 6

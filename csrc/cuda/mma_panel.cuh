@@ -82,6 +82,7 @@ template <int Rows, bool Along, int Threads> struct Panel {
         quad[q] = {n > 0 ? p[0] : 0.0f, n > 1 ? p[1] : 0.0f, n > 2 ? p[2] : 0.0f, n > 3 ? p[3] : 0.0f};
       }
     }
+    __syncwarp();  // what follows is for whole warps
   }
 
   template <int Planes> __device__ __forceinline__ void store(unsigned char* planes) const {
