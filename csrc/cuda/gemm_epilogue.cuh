@@ -16,7 +16,8 @@
 // Arithmetic The kind of epilogue is a uniform switch outside the loop over rows, the activation one per 16 bytes: a
 //            branch every 4 elements costs less than their exponentials, and a kernel per kind and activation would
 //            be 96 for each tile and pair of transposes.
-// Measured   Not run on hardware yet.
+// Measured   Not run on hardware yet. ptxas, registers a thread for sm_90a, no spills: finish_splits 74, float64 82.
+//            The epilogue is some 2,500 instructions of a kernel.
 // Refs       CUDA samples, threadFenceReduction: the last block to arrive.
 #pragma once
 

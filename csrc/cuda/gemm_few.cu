@@ -1,8 +1,7 @@
 // A few rows (or columns) times a matrix: what counts is reading the matrix once.
 //
-// Computes   P[few, longs] = X[few, K] W[K, longs], few <= 8, then gemm_epilogue.cuh. C = P, or its transpose where it
-// is
-//            N that is small: both operands then change places.
+// Computes   P[few, longs] = X[few, K] W[K, longs], few <= 8, then gemm_epilogue.cuh. C = P; or its transpose where it
+//            is N that is small: both operands then change places.
 // Layout     32 columns of W a block, all few rows, a split of K; X passes through shared memory, 256 of k at a time.
 //
 //              W contiguous along its columns           W contiguous along k
@@ -18,8 +17,7 @@
 // Arithmetic 2 few FLOP for an element of W: bound by memory. 4 to 8 loads in flight a thread; X costs as many shared
 //            loads, broadcast, as there are fma for 8 rows, below what L2 delivers.
 // Measured   Not run on hardware yet. ptxas, registers a thread for sm_90a, no spills: one row float32 78, float64 80,
-// three
-//            blocks of 256 threads a multiprocessor; eight rows 128, two blocks, and 204, one.
+//            three blocks of 256 threads a multiprocessor; eight rows 128, two blocks, and 204, one.
 // Refs       -
 #include <algorithm>
 

@@ -18,10 +18,9 @@
 // Arithmetic A step of k in the tile 128 x 128: 4 loads of 16 bytes for 64 fma a thread (3 for 32, 2 for 16 in the
 //            smaller ones). 8 x 8 sums and 16 operands leave room for two blocks of 256 threads in 64 K registers.
 //            P[i,j] is one chain of fma over its split of K, in ascending order, the same in every tile size.
-// Measured   Not run on hardware yet. ptxas, registers a thread for sm_80 and sm_90a, no spills: float32 large 123,
-// medium
-//            95, small 91; float64 medium 142, small 128. By registers and shared memory a multiprocessor of either
-//            holds 2, 5, 10 and 3, 7 blocks. sm_100 spills 28 bytes of the large tile, outside of its loop.
+// Measured   Not run on hardware yet. ptxas, registers a thread for sm_90a (sm_80), no spills: float32 large 123 (121),
+//            medium 95 (90), small 92 (95); float64 medium 142 (138), small 130 (126). So a multiprocessor holds 2, 5
+//            and 10 (8) blocks, 3 and 7 (6). sm_100 spills 28 bytes of the large tile, outside of its loop.
 //            Dead ends: adding up the splits in the loop over phases of the epilogue, 100 bytes of spills in the
 //            multiplying loop, because the sums stay alive; unrolling all 16 k of a step, 40 bytes.
 // Refs       Kerr et al., "CUTLASS: fast linear algebra in CUDA C++", 2017.
