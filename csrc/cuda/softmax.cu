@@ -7,7 +7,7 @@
 //            the last two mostly read the caches. Maximum and sum in one pass would save one of them, for a rule about
 //            rows that begin with -inf.
 // Arithmetic bound by memory; the exponential is 26 instructions.
-// Measured   not run on hardware yet. Registers, sm_90a: 4, 8, 16, 32 elements a lane 29, 40, 62, 108 (float64: 44, 63,
+// Measured   not run on hardware yet. Registers, sm_90a: 4, 8, 16, 32 elements a lane 29, 44, 63, 108 (float64: 40, 62,
 //            111), long rows 36 (56). No spills.
 // Refs       kernels.h; cpu/softmax.inl (what becomes of NaN and inf).
 #include "cuda/pack.cuh"
