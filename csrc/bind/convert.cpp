@@ -86,7 +86,7 @@ Array from_numpy(const py::array& array) {
     shape.push_back(source.shape(axis));
     strides.push_back(source.strides(axis) / size_of(dtype));
   }
-  return Array::wrap(const_cast<void*>(source.data()), shape, strides, dtype, *devices()[0], hold(source),
+  return Array::wrap(const_cast<void*>(source.data()), shape, strides, dtype, cpu_device(), hold(source),
                      shared && (array.flags() & kWriteable) != 0);
 }
 
@@ -100,7 +100,7 @@ std::optional<Array> borrow_numpy(py::handle object) {
     shape.push_back(array.shape(axis));
     strides.push_back(array.strides(axis) / size_of(*dtype));
   }
-  return Array::wrap(const_cast<void*>(array.data()), shape, strides, *dtype, *devices()[0], nullptr,
+  return Array::wrap(const_cast<void*>(array.data()), shape, strides, *dtype, cpu_device(), nullptr,
                      (array.flags() & kWriteable) != 0);
 }
 

@@ -153,7 +153,7 @@ template <class M> Array import_as(const py::object& capsule) {
   if (tensor.device.type != dlpack::kCPU && !cuda)
     throw py::buffer_error(
         message("from_dlpack: device type is ", tensor.device.type, "; 1, the CPU, and 2, CUDA, are supported"));
-  Device& device = cuda ? find_device(message("cuda:", tensor.device.id)) : *devices()[0];
+  Device& device = cuda ? find_device(message("cuda:", tensor.device.id)) : cpu_device();
   if (tensor.rank > kMaxRank)
     throw py::buffer_error(message("from_dlpack: ", tensor.rank, " dimensions; at most ", kMaxRank, " are supported"));
   const DType dtype = dtype_of(tensor.dtype);

@@ -53,7 +53,7 @@ class Stage {
   };
 
   static Device*& chosen() {
-    static Device* device = devices()[0];
+    static Device* device = &cpu_device();
     return device;
   }
 

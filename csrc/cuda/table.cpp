@@ -24,11 +24,11 @@ extern const Kernels table = {
     peak,
     advance,
     clip,
-    nullptr,  // train_rows.cu is not ready: see CHANGELOG
-    nullptr,
-    {"three bfloat16 planes on tensor cores, float32 before compute capability 8.0",
-     "two bfloat16 planes on tensor cores, float32 before compute capability 8.0",
-     "bfloat16 on tensor cores, float32 before compute capability 8.0"},
+    train_rows,
+    trains_rows,
+    {"three bfloat16 planes on tensor cores, float32 where that is faster",
+     "two bfloat16 planes on tensor cores, float32 where that is faster",
+     "bfloat16 on tensor cores, float32 where that is faster"},
 };
 
 }  // namespace deltarule::cuda

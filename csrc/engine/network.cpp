@@ -18,7 +18,7 @@ namespace {
 Array checked_rates(const char* op, const Array& rates, int64_t steps) {
   check<ValueError>(rates.rank() == 1 && rates.size() == steps, op, ": rates is ", rates.shape(), "; wanted (", steps,
                     ",), one for each step");
-  const Array here = rates.on(*devices()[0]);
+  const Array here = rates.on(cpu_device());
   const Array values = here.dtype() == DType::float64 ? here.contiguous() : here.astype(DType::float64);
   for (int64_t i = 0; i < steps; ++i) {
     const double rate = values.as<double>()[i];
@@ -206,7 +206,7 @@ void Network::update(const Pass& pass, Parameter* parameter, const OptimizerSett
 double Network::norm(const Array& gradient) const {
   const Array squares = Array::empty({}, dtype_, device_);
   device_.kernels().reduce({Reduction::sum_squares, dtype_, 1, gradient.size(), 1, gradient.data(), squares.data()});
-  const Array here = squares.on(*devices()[0]);
+  const Array here = squares.on(cpu_device());
   return std::sqrt(dtype_ == DType::float32 ? *here.as<float>() : *here.as<double>());
 }
 

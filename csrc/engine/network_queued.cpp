@@ -105,8 +105,8 @@ StepsResult Network::train_queued(const Queued& given) {
   device_.download(device_, host.data(), block.memory, block.bytes());
   const StepState& state = *mirror.state();
   const int64_t done = state.slot + (state.stopped ? 1 : 0);
-  result.losses = Array::empty({done}, DType::float64, *devices()[0]);
-  result.weight = Array::empty({done}, DType::float64, *devices()[0]);
+  result.losses = Array::empty({done}, DType::float64, cpu_device());
+  result.weight = Array::empty({done}, DType::float64, cpu_device());
   std::copy_n(mirror.values(), done, result.losses.as<double>());
   std::copy_n(mirror.weights(), done, result.weight.as<double>());
   std::fill_n(result.weight.as<double>(), std::min(single, done), 1.0);
@@ -250,7 +250,7 @@ std::pair<double, int64_t> Network::evaluate_queued(const Samples& samples, int6
                        nullptr, values + i, values + batches + i,
                        reinterpret_cast<int64_t*>(values + 2 * batches + i)});
   }
-  const Array here = results.on(*devices()[0]);
+  const Array here = results.on(cpu_device());
   double weighted = 0.0, weight = 0.0;
   int64_t errors = 0;
   for (int64_t i = 0; i < batches; ++i) {

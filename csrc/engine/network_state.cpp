@@ -110,7 +110,7 @@ void Network::set_slots(const std::map<std::string, Array>& slots) {
 
 void Network::set_input_transform(const std::optional<Array>& shift, const std::optional<Array>& scale) {
   const auto checked = [this](const char* name, const std::optional<Array>& given, double otherwise) {
-    Array row = Array::empty({inputs_}, dtype_, *devices()[0]);
+    Array row = Array::empty({inputs_}, dtype_, cpu_device());
     if (given) {
       check<ValueError>(given->shape() == Shape{inputs_}, "set_input_transform: ", name, " is ", given->shape(),
                         "; wanted (", inputs_, ",)");
@@ -178,7 +178,7 @@ void Network::reserve_slots(int count) {
     parameter->m = count >= 1 ? Array::zeros(shape, dtype_, device_) : Array();
     parameter->v = count >= 2 ? Array::zeros(shape, dtype_, device_) : Array();
   }
-  slot_updates_ = Array::zeros({1}, DType::int64, *devices()[0]);
+  slot_updates_ = Array::zeros({1}, DType::int64, cpu_device());
   slot_count_ = count;
 }
 

@@ -59,7 +59,7 @@ Array number(double value, DType dtype, Device& device) {
     device.kernels().fill_random({Random::uniform, dtype, 1, 0, 0, value, value, there.data()});
     return there;
   }
-  const Array here = Array::empty({}, dtype, *devices()[0]);
+  const Array here = Array::empty({}, dtype, cpu_device());
   if (dtype == DType::float32) *here.as<float>() = static_cast<float>(value);
   else *here.as<double>() = value;
   return here.on(device);
@@ -67,7 +67,7 @@ Array number(double value, DType dtype, Device& device) {
 
 Array full(const Shape& shape, double value, DType dtype, Device& device) {
   const Array out = Array::empty(shape, dtype, device);
-  assign("full", out, Array::wrap(&value, {}, {}, DType::float64, *devices()[0], nullptr, false));
+  assign("full", out, Array::wrap(&value, {}, {}, DType::float64, cpu_device(), nullptr, false));
   return out;
 }
 

@@ -27,7 +27,7 @@ void refuse(const char* op, const char* name, const Array& x, int64_t at, const 
   const int64_t columns = x.rank() == 2 ? x.shape()[1] : 1;
   const int64_t row = at / columns, column = at % columns;
   const int64_t place = (x.is_contiguous() ? columns : x.strides()[0]) * row + column;
-  const Array value = x.strided(place, {}, {}).on(*devices()[0]);
+  const Array value = x.strided(place, {}, {}).on(cpu_device());
   std::ostringstream text;
   if (value.dtype() == DType::float32) text << *value.as<float>();
   if (value.dtype() == DType::float64) text << *value.as<double>();

@@ -73,7 +73,7 @@ def _hidden(ctx: click.Context, parameter: click.Parameter, value: str) -> tuple
               "take the best weights; 0: never. [default: 10 for real targets, else 0]")  # fmt: skip
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0))
 @click.option("--device", default="cpu", show_default=True, metavar="NAME",
-              help=f"Of this machine: {', '.join(_core.devices())}.")  # fmt: skip
+              help="cpu, cuda, cuda:1; \"deltarule info\" lists those of this machine.")  # fmt: skip
 @click.option("--precision", default="highest", show_default=True,
               type=click.Choice(["highest", "high", "medium"]), help="Of matrix products.")  # fmt: skip
 @click.option("--threads", type=click.IntRange(min=1), help="The result is the same for every number.")
