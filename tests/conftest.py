@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import tensor_cores
 from deltarule import _core
 
 
@@ -90,6 +91,25 @@ def device(request, monkeypatch):
     """Each device in turn; the networks of network_cases are on it."""
     monkeypatch.setattr("network_cases.DEVICE", request.param)
     return request.param
+
+
+@pytest.fixture(scope="session")
+def mma(tmp_path_factory):
+    """The products by mma.sync."""
+    return _built(tensor_cores.Mma, tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def hopper(tmp_path_factory):
+    """The products by wgmma."""
+    return _built(tensor_cores.Hopper, tmp_path_factory)
+
+
+def _built(kind, folders):
+    library = kind.build(folders.mktemp(kind.NAME))
+    if library is None:
+        pytest.skip("no g++")
+    return kind(library)
 
 
 @pytest.fixture

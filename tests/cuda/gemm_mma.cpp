@@ -1,147 +1,22 @@
-// gemm_mma.cuh on NumPy's arrays, for tests/test_cuda_gemm.py: the kernels called directly, whether they pay or not, on
-// the emulated GPU or, compiled by nvcc, on a real one.
-#include <cstdio>
-#include <cstdlib>
-#include <vector>
-
-#include "cuda/context.h"
-#include "cuda/gemm.h"
+// gemm_mma.cuh for tests/tensor_cores.py.
 #include "cuda/gemm_mma.h"
 
+#include "cuda/gemm.h"
+#include "gemm_call.h"
+
 using namespace deltarule;
+using namespace deltarule::cuda;
 
-namespace deltarule::cuda {
-
-Context& here() noexcept {
-  static Context context = [] {
-    Context c{};
-    cudaDeviceProp properties{};
-    if (cudaGetDeviceProperties(&properties, 0) != cudaSuccess) std::abort();
-    c.major = properties.major;
-    c.minor = properties.minor;
-    if (cudaStreamCreateWithFlags(&c.stream, cudaStreamNonBlocking) != cudaSuccess) std::abort();
-    return c;
-  }();
-  return context;
-}
-
-static void* scratch_memory = nullptr;
-static int64_t scratch_bytes = 0;
-
-void* scratch(int64_t bytes) noexcept {
-  if (bytes > scratch_bytes) {
-    if (cudaStreamSynchronize(here().stream) != cudaSuccess || cudaFree(scratch_memory) != cudaSuccess ||
-        cudaMalloc(&scratch_memory, static_cast<size_t>(bytes)) != cudaSuccess)
-      std::abort();
-    scratch_bytes = bytes;
-  }
-  return scratch_memory;
-}
-
-static char error[256];
-
-void report(cudaError_t status, const char* kernel, const char* file, int line) noexcept {
-  if (status != cudaSuccess && error[0] == 0)
-    std::snprintf(error, sizeof error, "%s, %s:%d: %s", kernel, file, line, cudaGetErrorString(status));
-}
-
-}  // namespace deltarule::cuda
-
-#define EXPORTED extern "C" __attribute__((visibility("default")))
-
-// A whole array of the host, which operands are parts of.
-struct Memory {
-  void* host;
-  int64_t bytes;
-};
-
-struct Call {
-  int32_t precision, trans_a, trans_b, epilogue, activation, nesterov;
-  int32_t tile, splits;  // tile -1: as planned, if it pays
-  int32_t has_state, stopped;
-  int64_t M, N, K, lda, ldb, ldc, ldz, ldy;
-  double alpha, beta, slope, lr, momentum, weight_decay, state_lr;
-  void *a, *b, *c, *bias, *z, *y, *db, *velocity;
-};
-
-static GemmArgs arguments(const Call& call) {
-  GemmArgs args;
-  args.precision = static_cast<Precision>(call.precision);
-  args.trans_a = call.trans_a != 0;
-  args.trans_b = call.trans_b != 0;
-  args.M = call.M;
-  args.N = call.N;
-  args.K = call.K;
-  args.alpha = call.alpha;
-  args.beta = call.beta;
-  args.lda = call.lda;
-  args.ldb = call.ldb;
-  args.ldc = call.ldc;
-  args.epilogue = static_cast<Epilogue>(call.epilogue);
-  args.activation = static_cast<Activation>(call.activation);
-  args.slope = call.slope;
-  args.ldz = call.ldz;
-  args.ldy = call.ldy;
-  args.lr = call.lr;
-  args.momentum = call.momentum;
-  args.weight_decay = call.weight_decay;
-  args.nesterov = call.nesterov != 0;
-  return args;
-}
-
-// null: done; else what went wrong.
-EXPORTED const char* mma_gemm(const Call* call, const Memory* memory, int count) {
-  bool fine = true;
-  const auto ok = [&](cudaError_t status) { fine = fine && status == cudaSuccess; };
-  std::vector<char*> device(static_cast<size_t>(count));
-  for (int i = 0; i < count; ++i) {
-    void* there = nullptr;
-    ok(cudaMalloc(&there, static_cast<size_t>(memory[i].bytes)));
-    ok(cudaMemcpy(there, memory[i].host, static_cast<size_t>(memory[i].bytes), cudaMemcpyHostToDevice));
-    device[static_cast<size_t>(i)] = static_cast<char*>(there);
-  }
-  const auto there = [&](void* host) -> void* {
-    if (host == nullptr) return nullptr;
-    for (int i = 0; i < count; ++i) {
-      const int64_t offset = static_cast<char*>(host) - static_cast<char*>(memory[i].host);
-      if (offset >= 0 && offset < memory[i].bytes) return device[static_cast<size_t>(i)] + offset;
-    }
-    std::abort();
-  };
-  GemmArgs args = arguments(*call);
-  args.A = there(call->a);
-  args.B = there(call->b);
-  args.C = there(call->c);
-  args.bias = there(call->bias);
-  args.z = there(call->z);
-  args.y = there(call->y);
-  args.db = there(call->db);
-  args.velocity = there(call->velocity);
-  StepState values{};
-  values.lr = call->state_lr;
-  values.stopped = call->stopped;
-  void* state = nullptr;
-  if (call->has_state != 0) {
-    ok(cudaMalloc(&state, sizeof values));
-    ok(cudaMemcpy(state, &values, sizeof values, cudaMemcpyHostToDevice));
-    args.state = static_cast<const StepState*>(state);
-  }
-  bool taken = true;
-  const cuda::MmaPlan plan{static_cast<cuda::MmaSize>(call->tile), call->splits};
-  if (call->tile < 0) taken = cuda::mma_gemm(args);
-  else if (args.precision == Precision::highest) cuda::run_mma<3>(args, plan);
-  else if (args.precision == Precision::high) cuda::run_mma<2>(args, plan);
-  else cuda::run_mma<1>(args, plan);
-  ok(cudaStreamSynchronize(cuda::here().stream));
-  for (int i = 0; i < count; ++i) {
-    char* const from = device[static_cast<size_t>(i)];
-    ok(cudaMemcpy(memory[i].host, from, static_cast<size_t>(memory[i].bytes), cudaMemcpyDeviceToHost));
-    ok(cudaFree(from));
-  }
-  ok(cudaFree(state));
-  if (cuda::error[0] != 0) return cuda::error;
-  if (!fine) return "a call to the CUDA runtime failed";
-  return taken ? nullptr : "declined";
+// The tile is its MmaSize.
+EXPORTED const char* multiply(const Call* call, const Memory* memory, int count) {
+  return run_call(*call, memory, count, [&](const GemmArgs& args) {
+    if (call->tile < 0) return mma_gemm(args);
+    const MmaPlan plan{static_cast<MmaSize>(call->tile), call->splits};
+    if (args.precision == Precision::highest) run_mma<3>(args, plan);
+    else if (args.precision == Precision::high) run_mma<2>(args, plan);
+    else run_mma<1>(args, plan);
+    return true;
+  });
 }
 
 // tile, splits; false: not taken on this GPU.
@@ -151,8 +26,8 @@ EXPORTED bool mma_planned(int64_t M, int64_t N, int64_t K, int precision, int32_
   args.M = M;
   args.N = N;
   args.K = K;
-  const cuda::MmaPlan made = cuda::mma_plan(args);
+  const MmaPlan made = mma_plan(args);
   plan[0] = static_cast<int32_t>(made.tile);
   plan[1] = made.splits;
-  return cuda::mma_pays(args, cuda::here().major, cuda::here().minor);
+  return mma_pays(args, here().major, here().minor);
 }
