@@ -75,7 +75,8 @@ const std::vector<Isa>& isas() {
   static const Kernels avx512_bf16 = avx512_with("avx512_bf16", "AVX-512 F, BW, DQ, VL, BF16", cpu::avx512_bf16::gemm,
                                                  "float32", "float32", "bfloat16 (vdpbf16ps)");
   static const Kernels amx = avx512_with("amx", "AMX-TILE, AMX-BF16, AVX-512 F, BW, DQ, VL, BF16", cpu::amx::gemm,
-                                         "float32", "two bfloat16 planes (AMX)", "bfloat16 (AMX)");
+                                         "float32; three bfloat16 planes (AMX) where that is faster",
+                                         "two bfloat16 planes (AMX)", "bfloat16 (AMX)");
 #if defined(DELTARULE_EMULATE_AMX)
   static const Kernels amx_emulated =
       avx512_with("amx_emulated", "AVX-512 F, BW, DQ, VL, BF16; for tests", cpu::amx_emulated::gemm,

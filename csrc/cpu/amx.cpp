@@ -8,18 +8,20 @@
 namespace deltarule::cpu {
 namespace {
 
-// Below these float32 does it: as measured for vdpbf16ps, not for AMX. See gemm_tiles.inl for kSixProducts.
-struct Limits {
-  static constexpr int64_t kLeastRows = 48, kLeastRowsTransposed = 24, kLeastColumns = 32, kLeastDepth = 16;
-  static constexpr bool kSixProducts = false;
-};
-
 // clang-format off: each file uses what stands in those before it
 #include "cpu/loops.inl"
 #include "cpu/gemm_epilogue.inl"
 #include "cpu/gemm_bf16.inl"
-#include "cpu/gemm_tiles.inl"
 // clang-format on
+
+// One thread, NN, NT and TN, ratio to float32 at the limit and just below it: gemm_tiles.inl.
+struct Limits {
+  static constexpr Least limits(int planes) {
+    return planes == 1 ? Least{16, 16, 16, 32} : planes == 2 ? Least{32, 24, 32, 64} : Least{192, 192, 192, 192};
+  }
+};
+
+#include "cpu/gemm_tiles.inl"
 
 }  // namespace
 

@@ -8,18 +8,18 @@
 namespace deltarule::cpu {
 namespace {
 
-// Everything goes through the tiles.
-struct Limits {
-  static constexpr int64_t kLeastRows = 1, kLeastRowsTransposed = 1, kLeastColumns = 1, kLeastDepth = 1;
-  static constexpr bool kSixProducts = true;
-};
-
 // clang-format off: each file uses what stands in those before it
 #include "cpu/loops.inl"
 #include "cpu/gemm_epilogue.inl"
 #include "cpu/gemm_bf16.inl"
-#include "cpu/gemm_tiles.inl"
 // clang-format on
+
+// Everything goes through the tiles.
+struct Limits {
+  static constexpr Least limits(int) { return {1, 1, 1, 1}; }
+};
+
+#include "cpu/gemm_tiles.inl"
 
 }  // namespace
 

@@ -16,8 +16,10 @@ namespace {
 // Tile 6 x 64 in registers: a step of two k is 4 loads, 6 broadcasts, 24 vdpbf16ps.
 struct Dots {
   static constexpr int MR = 6, NV = 4, NR = NV * F32::N, kRowBlock = 8 * MR;
-  static constexpr int64_t KC = 1024, MC = 192;
-  static constexpr int64_t kLeastRows = 48, kLeastRowsTransposed = 24, kLeastColumns = 32, kLeastDepth = 16;
+  static constexpr int64_t MC = 192;
+  static constexpr int64_t kc(int) { return 1024; }
+  static constexpr bool kKeepsSums = false;
+  static constexpr Least limits(int) { return {48, 24, 32, 16}; }
 
   // Twice the rate of fma: three products ("high") would take 1.5 times as long as one in float32.
   static constexpr int kMostPlanes = 1;

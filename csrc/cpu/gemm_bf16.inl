@@ -2,8 +2,8 @@
 //
 // Computes   What gemm.inl does, each float32 taken as the sum of 1 to 3 planes of bfloat16 (8 bits of significand
 //            each): x = hi + mid + lo. One plane ("medium") is one product, two ("high") are three, hi.lo, lo.hi and
-//            hi.hi, three ("highest") are six; the products left out are below the last plane. Small ones come first.
-//            The epilogues are gemm_epilogue.inl's.
+//            hi.hi, three ("highest") are six; the products left out are below the last plane. The epilogues are
+//            gemm_epilogue.inl's.
 // Layout     Both operands are rounded, split and rewritten once, before C is touched:
 //
 //            panel of A, per 32 of k:             panel of B, per pair of k:
@@ -63,6 +63,12 @@ using Pair = uint32_t;  // two bfloat16 neighbours along k, the even one in the 
 
 constexpr int kPairs = 16, kDepth = 2 * kPairs;  // of k in a block of A: a register of pairs, a row of a tile
 constexpr int kRowsAhead = 16;                   // of B, prefetched while packing: the next rows lie in other pages
+
+// What a product must have at least for a unit to be faster than float32: rows (if B is transposed: rows_transposed),
+// columns, k.
+struct Least {
+  int64_t rows, rows_transposed, columns, depth;
+};
 
 // The first element of part `part` of `parts` equal runs of n.
 inline int64_t part_start(int64_t n, int64_t parts, int64_t part) { return n * part / parts; }
@@ -126,7 +132,7 @@ inline void transpose_pairs(__m512i (&r)[kPairs]) {
 
 template <class Unit, int Planes> struct GemmBf16 {
   static constexpr int MR = Unit::MR, NR = Unit::NR, kRowBlock = Unit::kRowBlock;
-  static constexpr int64_t KC = Unit::KC, MC = Unit::MC;
+  static constexpr int64_t KC = Unit::kc(Planes), MC = Unit::MC;
   static_assert(kRowBlock % MR == 0 && kRowBlock % 16 == 0 && NR % 16 == 0 && KC % kDepth == 0);
 
   struct Range {
@@ -272,6 +278,15 @@ template <class Unit, int Planes> struct GemmBf16 {
     }
   }
 
+  // Share `share` of `shares` of a panel's block of k, into L2.
+  static void prefetch_share(const Pair* block, int64_t plane, int64_t length, int64_t share, int64_t shares) {
+    constexpr int64_t kLine = 64 / sizeof(Pair);
+    const int64_t begin = part_start(length / kLine, shares, share),
+                  end = part_start(length / kLine, shares, share + 1);
+    for (int p = 0; p < Planes; ++p)
+      for (int64_t line = begin; line < end; ++line) __builtin_prefetch(block + p * plane + line * kLine, 0, 2);
+  }
+
   static Range part(int64_t n, int64_t parts, int64_t index) {
     return {part_start(n, parts, index), part_start(n, parts, index + 1)};
   }
@@ -292,6 +307,41 @@ template <class Unit, int Planes> struct GemmBf16 {
                                        b.pairs + (panel - panels.begin) * b.panel, b.plane, products);
         finish<F32, NR>(job, GemmTile<float>{products, NR, i, j, height, width, k.begin == 0, k.end >= job.K},
                         kRowBlock);
+      }
+    }
+  }
+
+  // The same for all of k on a unit that takes its sums up again: they stay in a buffer of tiles, in L2, from one block
+  // of k to the next, and C is touched once. `b` begins with k = 0. The sums of later groups of blocks, where a unit
+  // has groups, are begun anew and added to the first one's when they are complete: as in pairwise summation.
+  static void multiply_all(const GemmJob<float>& job, Unit& unit, Range rows, Range panels, const Packed& a,
+                           const Packed& b) {
+    constexpr int64_t kTile = MR * NR, kGroup = Unit::group(Planes);
+    const int64_t tiles = blocks_of(rows.end - rows.begin, MR), all = tiles * (panels.end - panels.begin);
+    const bool groups = job.K > kGroup;
+    float* const total =
+        static_cast<float*>(workspace(Workspace::tiles, (groups ? 2 : 1) * all * kTile * sizeof(float)));
+    for (int64_t k = 0; k < job.K; k += KC) {
+      const int64_t pairs = blocks_of(least(KC, job.K - k), 2);
+      const bool later = k >= kGroup, more = k % kGroup != 0;
+      const bool last = k + KC >= job.K, complete = later && (last || (k + KC) % kGroup == 0);
+      float *sums = later ? total + all * kTile : total, *into = total;
+      for (int64_t panel = panels.begin; panel < panels.end; ++panel) {
+        const int64_t j = panel * NR;
+        const int width = static_cast<int>(least(NR, job.N - j));
+        const Pair* const own_b = b.pairs + (panel - panels.begin) * b.panel + k / 2 * NR;
+        for (int64_t i = rows.begin; i < rows.end; i += MR, sums += kTile, into += kTile) {
+          const int height = static_cast<int>(least(MR, rows.end - i));
+          const Pair* const own_a = a.pairs + i / MR * a.panel + k / 2 * MR;
+          if (!last)
+            prefetch_share(own_a + KC / 2 * MR, a.plane, KC / 2 * MR, panel - panels.begin, panels.end - panels.begin);
+          if (panel + 1 < panels.end)
+            prefetch_share(own_b + b.panel, b.plane, pairs * NR, (i - rows.begin) / MR, tiles);
+          if (last) prefetch_tile(job, i, height, j);
+          unit.template multiply<Planes>(pairs, own_a, a.plane, own_b, b.plane, more, sums);
+          if (complete) Unit::add(sums, into);
+          if (last) finish<F32, NR>(job, GemmTile<float>{into, NR, i, j, height, width, true, true}, kRowBlock);
+        }
       }
     }
   }
@@ -359,14 +409,24 @@ template <class Unit, int Planes> struct GemmBf16 {
         MagnitudesSeen seen;
         Unit unit;
         const Range own = part(panels_b, col_tasks, task);
-        for (int64_t block = 0; block < k_blocks; ++block) {
-          const Range k = k_range(block);
-          const int64_t length = NR * (k.end - k.begin) / 2;
+        if constexpr (Unit::kKeepsSums) {
+          const int64_t length = NR * depth / 2;
           const Packed one{static_cast<Pair*>(workspace(Workspace::panel_b, Planes * length * sizeof(Pair))), length,
                            length};
           for (int64_t panel = own.begin; panel < own.end; ++panel) {
-            pack_b(job, {panel, panel + 1}, k, one, seen);
-            multiply(job, unit, {0, job.M}, {panel, panel + 1}, k, a, one);
+            pack_b(job, {panel, panel + 1}, {0, depth}, one, seen);
+            multiply_all(job, unit, {0, job.M}, {panel, panel + 1}, a, one);
+          }
+        } else {
+          for (int64_t block = 0; block < k_blocks; ++block) {
+            const Range k = k_range(block);
+            const int64_t length = NR * (k.end - k.begin) / 2;
+            const Packed one{static_cast<Pair*>(workspace(Workspace::panel_b, Planes * length * sizeof(Pair))), length,
+                             length};
+            for (int64_t panel = own.begin; panel < own.end; ++panel) {
+              pack_b(job, {panel, panel + 1}, k, one, seen);
+              multiply(job, unit, {0, job.M}, {panel, panel + 1}, k, a, one);
+            }
           }
         }
         seen_b[task] = seen.get();
@@ -389,15 +449,20 @@ template <class Unit, int Planes> struct GemmBf16 {
       int64_t row_blocks = blocks_of(job.M, MC);
       if (row_blocks > 1) row_blocks = least(row_blocks + row_blocks % 2, tiles);  // even: shares out over two cores
       int64_t groups = threads > 1 && job.sums && tiles % row_blocks != 0 ? least(2, panels_b) : 1;
+      if constexpr (Unit::kKeepsSums) groups = most(groups, blocks_of(job.N, Unit::NC));
       while (groups < panels_b && row_blocks * groups < 8 * threads && row_blocks * groups % threads != 0) ++groups;
       for_tasks(row_blocks * groups, threads > 1, [&](int64_t task) {
         Unit unit;
         const Range own = part(tiles, row_blocks, task / groups), panels = part(panels_b, groups, task % groups);
         const Range rows{own.begin * grain, least(own.end * grain, job.M)};
-        for (int64_t block = 0; block < k_blocks; ++block) {
-          const Range k = k_range(block);
-          multiply(job, unit, rows, panels, k, a,
-                   {b.pairs + panels.begin * b.panel + k.begin / 2 * NR, b.panel, b.plane});
+        if constexpr (Unit::kKeepsSums) {
+          multiply_all(job, unit, rows, panels, a, {b.pairs + panels.begin * b.panel, b.panel, b.plane});
+        } else {
+          for (int64_t block = 0; block < k_blocks; ++block) {
+            const Range k = k_range(block);
+            multiply(job, unit, rows, panels, k, a,
+                     {b.pairs + panels.begin * b.panel + k.begin / 2 * NR, b.panel, b.plane});
+          }
         }
       });
     }
@@ -416,9 +481,10 @@ template <class Unit, int Planes> struct GemmBf16 {
 // the float32 kernel, which also takes what the unit cannot hold.
 template <class Unit> void gemm_on(const GemmArgs& args, void (*otherwise)(const GemmArgs&) noexcept) {
   const int planes = args.dtype == DType::float32 ? Unit::planes(args.precision) : 0;
+  const Least limits = Unit::limits(planes);
   bool done = false;
-  if (planes > 0 && args.M >= (args.trans_b ? Unit::kLeastRowsTransposed : Unit::kLeastRows) &&
-      args.N >= Unit::kLeastColumns && args.K >= Unit::kLeastDepth) {
+  if (planes > 0 && args.M >= (args.trans_b ? limits.rows_transposed : limits.rows) && args.N >= limits.columns &&
+      args.K >= limits.depth) {
     if (planes == 1) done = GemmBf16<Unit, 1>::run(args);
     if constexpr (Unit::kMostPlanes >= 2)
       if (planes == 2) done = GemmBf16<Unit, 2>::run(args);
