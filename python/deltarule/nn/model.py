@@ -1,12 +1,14 @@
-"""Saving and loading a network: what of it goes into a file, and back."""
+"""Saving and loading a network: what of it goes into a file or a pickle, and back."""
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
+from .. import _core
 from .._atomic import PathLike
 from .._through import host
 from . import files, init, layers
@@ -102,3 +104,35 @@ def assign(net: Network, values: list[npt.NDArray[Any]]) -> None:
     """Write values, in the order of ``net.parameters``, into the net."""
     for parameter, value in zip(net.parameters, values, strict=True):
         parameter[...] = value
+
+
+LIVE = ("engine", "_rule")  # what `restore` makes anew
+
+
+def state(net: Network) -> dict[str, Any]:
+    """All that makes the net, as NumPy arrays and plain values: its parameters, and how training would go on."""
+    return {
+        **{name: value for name, value in vars(net).items() if name not in LIVE},
+        "parameters": [host(parameter) for parameter in net.parameters],
+        "slots": {name: host(slot) for name, slot in net.engine.slots().items()},
+        "step": net.engine.step,
+    }
+
+
+def restore(net: Network, state: dict[str, Any]) -> None:
+    """Make ``net``, which has nothing yet, the one that `state` was taken of."""
+    own = dict(state)
+    parameters, slots, step = (own.pop(name) for name in ("parameters", "slots", "step"))
+    vars(net).update(own)
+    if net.device not in _core.devices():
+        warnings.warn(
+            f"Network: it was on {net.device}, which is not here; now it is on the CPU", stacklevel=3
+        )
+        net.device = "cpu"
+    net._rule = None
+    net.engine = net._new_engine(net.device)
+    assign(net, parameters)
+    if net.standardization is not None:
+        net.engine.set_input_transform(*net.standardization)
+    net.engine.set_slots(slots)
+    net.engine.step = step

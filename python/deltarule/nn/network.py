@@ -109,19 +109,11 @@ class Network:
             raise ValueError(f"Network: layers are {list(self.layers)}; wanted one Dense or more")
         self.inputs = as_count(inputs, "Network: inputs")
         self.seed = as_count(seed, "Network: seed")
-        self.engine = _core.Network(self.inputs, loss, dtype, precision, device, self.seed)
-        for layer in self.layers:
-            if isinstance(layer, Dense):
-                units = as_count(layer.units, "Dense: units")
-                self.engine.add_dense(units, layer.activation, layer.slope, layer.bias)
-            elif isinstance(layer, Dropout):
-                self.engine.add_dropout(layer.rate)
-            else:
-                raise TypeError(f"Network: a layer is {layer!r}; wanted nn.Dense or nn.Dropout")
-        self.outputs = [int(layer.units) for layer in self.layers if isinstance(layer, Dense)][-1]
         self.loss = loss
         self.dtype = dtype
         self.precision = precision
+        self.engine = self._new_engine(device)
+        self.outputs = [int(layer.units) for layer in self.layers if isinstance(layer, Dense)][-1]
         self.device = str(self.engine.device)
         self.task = _task(loss, self.outputs)
         self._rule: tuple[type[Optimizer], dict[str, Any], _core.Optimizer] | None = None
@@ -132,6 +124,18 @@ class Network:
         self._shift: npt.NDArray[Any] | None = None
         self._scale: npt.NDArray[Any] | None = None
         self._initialize(init)
+
+    def _new_engine(self, device: str) -> _core.Network:
+        engine = _core.Network(self.inputs, self.loss, self.dtype, self.precision, device, self.seed)
+        for layer in self.layers:
+            if isinstance(layer, Dense):
+                units = as_count(layer.units, "Dense: units")
+                engine.add_dense(units, layer.activation, layer.slope, layer.bias)
+            elif isinstance(layer, Dropout):
+                engine.add_dropout(layer.rate)
+            else:
+                raise TypeError(f"Network: a layer is {layer!r}; wanted nn.Dense or nn.Dropout")
+        return engine
 
     def _initialize(self, init: initializers.Initializer | None) -> None:
         parameters = self.parameters
@@ -146,6 +150,14 @@ class Network:
         count = sum(math.prod(parameter.shape) for parameter in self.parameters)
         layers = ", ".join(map(repr, self.layers))
         return f"Network([{layers}], inputs={self.inputs}, loss={self.loss!r}; {count:,} parameters)"
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For pickle and copy: weights, architecture and the optimiser's state, without the engine."""
+        return model.state(self)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """The net as it was, on its device; on the CPU, with a warning, where that is not there."""
+        model.restore(self, state)
 
     @property
     def parameters(self) -> list[_core.Array]:
