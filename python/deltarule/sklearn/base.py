@@ -18,7 +18,7 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 from .. import _core, nn
 from .._through import host
 from ..nn import model
-from .training import OF_DESCENT, SOLVERS, Pass, Samples
+from .training import OF_DESCENT, SOLVERS, HeldOut, Pass, Samples
 
 ACTIVATIONS = {"identity": "linear", "logistic": "sigmoid"}  # scikit-learn's names for ours
 X_DTYPES = (np.float64, np.float32, np.uint8)  # others become the first
@@ -210,12 +210,10 @@ class BaseMLP(BaseEstimator):  # type: ignore[misc]
 
     def _train(self, x: Any, y: Any, weights: Any, incremental: bool) -> None:
         net = self._net
-        if (
-            not incremental
-        ):  # as scikit-learn: warm_start keeps weights, partial_fit the optimiser's state too
+        if not incremental:  # a warm start keeps the weights, partial_fit the optimiser's state too
             net.engine.set_slots({})
             self._rate = float(self.learning_rate_init)
-        held_out: tuple[Any, Any, Any] | None = None
+        held_out: HeldOut | None = None
         if self.early_stopping:
             x, y, weights, held_out = self._split(x, y, weights)
             if self.validation_scores_ is None:  # a warm start of what was trained without
@@ -224,7 +222,6 @@ class BaseMLP(BaseEstimator):  # type: ignore[misc]
             self.best_loss_ = np.inf
         samples = Samples.on(net, x, y, weights)
         passes = Pass(net, samples, self._rows(len(x)), bool(self.shuffle))
-        self._best: list[Any] = []
         self.n_iter_ = 0
         try:
             while True:
@@ -248,9 +245,8 @@ class BaseMLP(BaseEstimator):  # type: ignore[misc]
         except KeyboardInterrupt:
             warnings.warn("Training interrupted by user.", stacklevel=4)
         finally:
-            if self._best:
-                model.assign(net, self._best)
-            del self._best
+            if held_out is not None and held_out.best:
+                model.assign(net, held_out.best)
 
     def _rows(self, n: int) -> int:
         """Samples of a minibatch."""
@@ -263,7 +259,7 @@ class BaseMLP(BaseEstimator):  # type: ignore[misc]
             )
         return min(int(self.batch_size), n)
 
-    def _split(self, x: Any, y: Any, weights: Any) -> tuple[Any, Any, Any, tuple[Any, Any, Any]]:
+    def _split(self, x: Any, y: Any, weights: Any) -> tuple[Any, Any, Any, HeldOut]:
         """Set ``validation_fraction`` aside: of one-column classes the same share of each."""
         arrays = [x, y] if weights is None else [x, y, weights]
         stratify = y if is_classifier(self) and y.ndim == 1 and y.dtype.kind == "i" else None
@@ -276,19 +272,19 @@ class BaseMLP(BaseEstimator):  # type: ignore[misc]
             )
         if weights is None:
             parts += [None, None]
-        return parts[0], parts[2], parts[4], (parts[1], parts[3], parts[5])
+        return parts[0], parts[2], parts[4], HeldOut(parts[1], parts[3], parts[5], [])
 
-    def _stops(self, held_out: tuple[Any, Any, Any] | None) -> bool:
+    def _stops(self, held_out: HeldOut | None) -> bool:
         """scikit-learn's rule for the end, and for the learning rate of the next epoch."""
         if held_out is not None:
-            score = self._score(*held_out)
+            score = self._score(held_out.x, held_out.y, held_out.weights)
             self.validation_scores_.append(score)
             if self.verbose:
                 print(f"Validation score: {score:f}")
             self._count(better=not score < self.best_validation_score_ + self.tol)
             if score > self.best_validation_score_:
                 self.best_validation_score_ = score
-                self._best = [parameter.copy() for parameter in self._net.parameters]
+                held_out.best = [parameter.copy() for parameter in self._net.parameters]
         else:
             self._count(better=not self.loss_ > self.best_loss_ - self.tol)
             self.best_loss_ = min(self.best_loss_, self.loss_)
@@ -316,6 +312,9 @@ class BaseMLP(BaseEstimator):  # type: ignore[misc]
         return stops
 
     # What was learned.
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "_net")
 
     @property
     def network_(self) -> nn.Network:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy.sparse import issparse
 from sklearn.base import ClassifierMixin
 from sklearn.metrics import accuracy_score
 from sklearn.utils import column_or_1d
@@ -166,6 +167,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
         return self
 
     def _targets(self, y: Any, weights: Any, *, first: bool, incremental: bool) -> tuple[Any, Any, str]:
+        if issparse(y):
+            y = y.toarray()
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=True)
         check_classification_targets(y)
@@ -186,6 +189,11 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
             weights = own if weights is None else weights * own
         self.out_activation_ = "softmax" if not multilabel and len(self.classes_) > 2 else "logistic"
         if multilabel:
+            values = np.unique(y).tolist()
+            if not set(values) <= {0, 1}:
+                raise ValueError(
+                    f"y has the values {values}; wanted 0 and 1 where a sample has several labels"
+                )
             return np.asarray(y, np.float64), weights, "binary_cross_entropy"
         codes = np.searchsorted(self.classes_, y).astype(np.int64)
         return codes, weights, ("softmax" if len(self.classes_) > 2 else "binary") + "_cross_entropy"

@@ -54,6 +54,16 @@ class Samples:
         return cls(resident(x, net.device), resident(y, net.device), resident(weights, net.device), mean)
 
 
+@dataclass
+class HeldOut:
+    """Samples kept for early stopping, and the weights of the best epoch by them."""
+
+    x: Any
+    y: Any
+    weights: Any
+    best: list[Any]
+
+
 class Pass:
     """Passes over samples in minibatches of ``batch_size`` rows, shuffled by the net's seed or not at all."""
 
