@@ -24,8 +24,8 @@ class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
     --------
     >>> import numpy as np
     >>> X = np.linspace(-1, 1, 50)[:, None]
-    >>> reg = MLPRegressor((30,), "tanh", learning_rate_init=0.02, max_iter=500, tol=0, random_state=0)
-    >>> bool(reg.fit(X, np.sin(3 * X[:, 0])).score(X, np.sin(3 * X[:, 0])) > 0.99)
+    >>> reg = MLPRegressor((30,), "tanh", batch_size=10, learning_rate_init=0.01, tol=1e-6, random_state=0)
+    >>> bool(reg.fit(X, np.sin(3 * X[:, 0])).score(X, np.sin(3 * X[:, 0])) > 0.95)
     True
     """
 
