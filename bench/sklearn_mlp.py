@@ -66,7 +66,8 @@ def cases(options: argparse.Namespace) -> Iterator[Case]:
     accuracy = accuracies(kinds)
     sets = {"digits": digits(), "images": images(500 if options.quick else 10_000)}
     for data, hidden, settings in SHAPES[:1] if options.quick else SHAPES:
-        how = f"{'online' if settings is ONLINE else 'adam b200'}, {settings['max_iter']} epochs"
+        epochs = settings["max_iter"]
+        how = f"{'online' if settings is ONLINE else 'adam b200'}, {epochs} epoch{'s' * (epochs > 1)}"
         for dtype in (np.float32, np.float64):
             x, y = sets[data][0].astype(dtype), sets[data][1]
             fits = {
