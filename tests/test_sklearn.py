@@ -309,6 +309,22 @@ def test_accuracy_on_digits_is_scikit_learn_s():
     assert ours >= 0.91
 
 
+def test_settings_may_be_numpy_s_numbers():
+    plain = {
+        "learning_rate_init": 0.25,
+        "alpha": 0.5,
+        "momentum": 0.75,
+        "beta_1": 0.5,
+        "epsilon": 0.5,
+        "dropout": 0.5,
+    }
+    for solver in ("sgd", "adam"):
+        given = {name: np.float32(value) for name, value in plain.items()}
+        own = MLPClassifier((4,), solver=solver, max_iter=2, random_state=0, **plain).fit(X, Y["many"])
+        theirs = MLPClassifier(np.array([4]), solver=solver, max_iter=np.int64(2), random_state=0, **given)
+        assert same(own, theirs.fit(X, Y["many"]))
+
+
 def test_refuses_what_makes_no_sense(one_line):
     with one_line(ValueError, "hidden_layer_sizes must be > 0, got"):
         MLPClassifier((3, 0)).fit(X, Y["many"])

@@ -8,6 +8,7 @@ changes. They stand in pipelines, searches and ensembles, can be cloned and pick
 What differs from scikit-learn's:
 
 - ``solver`` has no "lbfgs"; "momentum", "nesterov" and "adamw" are there besides "sgd" and "adam". X is dense.
+  ``MLPRegressor`` has no ``loss``: it is the squared error.
 - ``activation`` takes every activation of `deltarule.nn.Dense` besides scikit-learn's four.
 - Initial weights are those of `deltarule.nn` (He for rectifiers, Glorot else, biases 0), not its draws.
 - ``loss_`` and ``loss_curve_`` are the mean loss without the L2 term, of squared errors half the sum over outputs.

@@ -191,7 +191,7 @@ class BaseMLP(BaseEstimator):  # type: ignore[misc]
             [x.shape[1], *hidden, outputs],
             ACTIVATIONS.get(self.activation, self.activation),
             loss,
-            self.dropout,
+            float(self.dropout),
             device=self.device,
             precision=self.precision,
             dtype=own if self.dtype == "auto" else self.dtype,
@@ -290,7 +290,7 @@ class BaseMLP(BaseEstimator):  # type: ignore[misc]
             self.best_loss_ = min(self.best_loss_, self.loss_)
         falls = self.solver in OF_DESCENT
         if falls and self.learning_rate == "invscaling":
-            self._rate = self.learning_rate_init / (self.t_ + 1) ** self.power_t
+            self._rate = float(self.learning_rate_init) / (self.t_ + 1) ** float(self.power_t)
         if self._no_improvement_count <= self.n_iter_no_change:
             return False
         what = "Training loss" if held_out is None else "Validation score"

@@ -18,17 +18,15 @@ OF_DESCENT = ("sgd", "momentum", "nesterov")  # those whose learning rate ``lear
 
 def optimizer(estimator: Any, rate: float, weight_decay: float) -> nn.Optimizer:
     """The optimiser of ``solver``, with scikit-learn's reading of "sgd": with momentum, unless that is 0."""
-    solver = estimator.solver
-    if solver == "sgd" and estimator.momentum > 0:
+    solver, momentum = estimator.solver, float(estimator.momentum)
+    if solver == "sgd" and momentum > 0:
         solver = "nesterov" if estimator.nesterovs_momentum else "momentum"
     if solver == "sgd":
-        return nn.SGD(rate, weight_decay=weight_decay)
-    if solver == "momentum":
-        return nn.Momentum(rate, estimator.momentum, weight_decay=weight_decay)
-    if solver == "nesterov":
-        return nn.Nesterov(rate, estimator.momentum, weight_decay=weight_decay)
-    adam = nn.AdamW if solver == "adamw" else nn.Adam
-    return adam(rate, estimator.beta_1, estimator.beta_2, estimator.epsilon, weight_decay)
+        return nn.SGD(rate, weight_decay)
+    if solver in ("momentum", "nesterov"):
+        return (nn.Momentum if solver == "momentum" else nn.Nesterov)(rate, momentum, weight_decay)
+    betas = float(estimator.beta_1), float(estimator.beta_2)
+    return (nn.AdamW if solver == "adamw" else nn.Adam)(rate, *betas, float(estimator.epsilon), weight_decay)
 
 
 def resident(array: Any, device: str) -> Any:
@@ -111,7 +109,7 @@ class Pass:
     def _rule(self, estimator: Any, rate: float, rows: int) -> _core.Optimizer:
         # AdamW's decay stands outside of the gradient and is no penalty on a mean over samples.
         share = 1.0 if estimator.solver == "adamw" else rows * self.samples.mean_weight
-        return optimizer(estimator, rate, estimator.alpha / share).build()
+        return optimizer(estimator, rate, float(estimator.alpha) / share).build()
 
     def _order(self, n: int, epoch: int) -> _core.Array:
         if not self.shuffle:
