@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import math
+import pickle
 
 import numpy as np
 import pytest
@@ -403,3 +405,20 @@ def test_train_step_that_diverges_keeps_the_weights():
         net.train_step(X, LABELS, nn.SGD(0.1))
     assert (caught.value.epoch, caught.value.step, caught.value.learning_rate) == (None, 1, 0.1)
     assert same(weights(net), before)
+
+
+@pytest.mark.parametrize("optimizer", [nn.SGD(0.1), nn.Nesterov(0.05), nn.AdamW(0.02)])
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda net: pickle.loads(pickle.dumps(net))])
+def test_copies_go_on_to_the_same_bits(copied, optimizer):
+    net = nn.mlp([5, 8, 3], dropout=0.3, seed=4, dtype="float64")
+    net.standardize(X.mean(axis=0), 1 / X.std(axis=0))
+    net.classes, net.image_shape = ["a", "b", "c"], (1, 5)
+    net.fit(X, LABELS, optimizer, epochs=2, batch_size=7)
+    net.train_step(X, LABELS, optimizer)
+    other = copied(net)
+    assert other.history.epochs == net.history.epochs
+    assert (other.classes, other.image_shape, repr(other)) == (net.classes, net.image_shape, repr(net))
+    assert net.train_step(X, LABELS, optimizer) == other.train_step(X, LABELS, optimizer)
+    assert same(weights(net), weights(other))
+    other.parameters[0][...] = 0  # memory of its own
+    assert weights(net)[0].any()

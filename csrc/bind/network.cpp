@@ -86,6 +86,8 @@ void bind_network(py::module_& m) {
       .def("parameters", &Network::parameters, NoGil())
       .def("slots", &Network::slots, NoGil())
       .def("set_slots", &Network::set_slots, py::arg("slots"), NoGil())
+      .def("masks", &Network::masks, NoGil())
+      .def("set_masks", &Network::set_masks, py::arg("masks"), NoGil())
       .def("set_input_transform", &Network::set_input_transform, py::arg("shift"), py::arg("scale"), NoGil())
       .def("check_samples", &Network::check_samples, py::arg("op"), py::arg("x"), py::arg("y"),
            py::arg("sample_weight") = py::none(), NoGil())

@@ -25,6 +25,7 @@ struct Parameter {
   Array gradient;  // of the last minibatch, where somebody needs it whole; may share its memory with other weights'
   Array m, v;      // the optimiser's slots, as far as it has any
   bool decays;     // weight decay is for weights, not for biases
+  Array mask{};    // of pruned weights (network_masks.cpp)
 };
 
 // What the layer above needs to multiply f'(z) into the dx it hands down, and to sum this layer's bias gradient.

@@ -101,7 +101,7 @@ int64_t Network::block_steps(int64_t batch_size, const OptimizerSettings& optimi
 int64_t Network::steps_of_block(int64_t batch_size, const OptimizerSettings& optimizer) const {
   if (!device_.host_accessible) return 1;
   const bool plain = optimizer.kind == Optimizer::sgd && optimizer.weight_decay == 0.0 && optimizer.clip_norm == 0.0;
-  return plain && lowest_ == 0 ? layers_[0]->block_steps(batch_size) : 1;
+  return plain && !masked_ && lowest_ == 0 ? layers_[0]->block_steps(batch_size) : 1;
 }
 
 double Network::train_step(const Array& x, const Array& y, const OptimizerSettings& optimizer,
@@ -122,9 +122,11 @@ double Network::train_step(const Array& x, const Array& y, const OptimizerSettin
 }
 
 Network::Keep Network::reserve_for_training(int64_t rows, const OptimizerSettings& optimizer, bool norms) {
-  const Keep keep = optimizer.clip_norm > 0.0 ? Keep::all : optimizer.fits_epilogue() ? Keep::none : Keep::one;
+  const bool in_place = optimizer.fits_epilogue() && !masked_;
+  const Keep keep = optimizer.clip_norm > 0.0 ? Keep::all : in_place ? Keep::none : Keep::one;
   reserve(rows);
   reserve_slots(optimizer.slots());
+  apply_masks();
   reserve_gradients(norms ? std::max(keep, Keep::one) : keep);
   return keep;
 }
@@ -155,7 +157,10 @@ void Network::descend(const Pass& pass, const OptimizerSettings& optimizer, Keep
     if (keep == Keep::none) gradient = layer.backward_and_descend(pass, gradient, wanted, fusion_below(l), descent);
     else gradient = layer.backward(pass, gradient, wanted, fusion_below(l));
     if (layer.weight() == nullptr) continue;
-    if (keep != Keep::none) layer.weight_gradient(pass);
+    if (keep != Keep::none) {
+      layer.weight_gradient(pass);
+      if (masked_) apply_mask(*layer.weight(), layer.weight()->gradient);
+    }
     if (norms) norms->insert(norms->begin(), norm(layer.weight()->gradient));
     if (keep == Keep::one) update(pass, layer.weight(), optimizer, 1.0);
     if (keep != Keep::all && layer.bias()) update(pass, layer.bias(), optimizer, 1.0);

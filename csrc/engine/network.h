@@ -3,7 +3,9 @@
 // Memory   weights, the optimiser's slots, activations and two gradients of the largest minibatch seen, and, for
 //          optimisers that need it whole, a weight gradient. Planned at the start of a call; a step allocates nothing.
 // Threads  calls on one network from several threads take turns.
-// Files    network.cpp computes, network_state.cpp keeps, network_queued.cpp trains on devices that queue their work.
+// Files    network.cpp computes, network_state.cpp keeps, network_masks.cpp prunes, network_queued.cpp trains on
+// devices
+//          that queue their work.
 #pragma once
 
 #include <map>
@@ -58,6 +60,10 @@ class Network {
   // "m.0", "v.0", ... (index as in parameters()), and "t" [1] int64, Adam's number of updates. Views.
   std::map<std::string, Array> slots() const;
   void set_slots(const std::map<std::string, Array>& slots);
+
+  // By the weights' index in parameters(): true, or not 0, where a weight lives; the others are 0 and stay it.
+  std::map<int64_t, Array> masks() const;
+  void set_masks(const std::map<int64_t, Array>& masks);
 
   // x -> (x - shift) * scale, [I] each, before the first layer.
   void set_input_transform(const std::optional<Array>& shift, const std::optional<Array>& scale);
@@ -118,6 +124,8 @@ class Network {
   std::optional<Fusion> fusion_below(size_t layer) const;
   void update(const Pass& pass, Parameter* parameter, const OptimizerSettings& optimizer, double gradient_scale) const;
   double norm(const Array& gradient) const;
+  void apply_masks();
+  void apply_mask(const Parameter& parameter, const Array& array) const;
 
   SampleSpec spec(const char* op, bool validated) const;
   Minibatch minibatch(const Samples& samples, const Array& order, int64_t start, int64_t rows);
@@ -139,6 +147,8 @@ class Network {
   std::vector<Parameter*> parameters_;
   size_t lowest_ = 0;  // index of the first layer with weights: no training gradient is wanted below it
   Array shift_, scale_;
+
+  bool masked_ = false;  // some weights are pruned
 
   int64_t step_ = 0;
   int slot_count_ = -1;  // slots per parameter: 0, 1 (velocity), 2 (moments), or -1: no step has been made

@@ -176,7 +176,8 @@ int64_t Network::train_rows(const Queued& call, const StepBlock& block, int64_t 
   const Kernels& kernels = device_.kernels();
   const OptimizerSettings& o = call.optimizer;
   if (call.batch_size != 1 || rows < 1 || kernels.train_rows == nullptr || call.samples.weight().data()) return 0;
-  if (o.kind != Optimizer::sgd || o.clip_norm > 0.0 || layers_.size() > TrainRowsArgs::kMaxLayers) return 0;
+  if (o.kind != Optimizer::sgd || o.clip_norm > 0.0 || masked_) return 0;
+  if (layers_.size() > TrainRowsArgs::kMaxLayers) return 0;
   if (call.samples.targets().data() && call.samples.targets().dtype() != dtype_) return 0;
 
   TrainRowsArgs args{};

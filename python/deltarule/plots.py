@@ -1,4 +1,4 @@
-"""Figures of a training run: learning curve, confusion matrix with the worst samples, predicted values.
+"""Figures of a training run: learning curve, confusion matrix with the worst samples, predicted values, pruning.
 
 Every function returns a matplotlib Figure that belongs to no window, so it works without a display;
 `save` writes it. matplotlib comes with ``pip install 'deltarule[train]'``.
@@ -19,6 +19,8 @@ from ._atomic import replace
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure, SubFigure
+
+    from .nn import Pruned
 
 TRAIN_COLOR, VALIDATION_COLOR = "tab:blue", "tab:orange"
 RIGHT_COLOR, WRONG_COLOR = "0.25", "tab:red"
@@ -150,6 +152,49 @@ def predictions(targets: ArrayLike, values: ArrayLike, most: int = 9) -> Figure:
         panel.set_xlabel("true")
         panel.set_ylabel("predicted")
         panel.set_title(f"target {index}" if count > 1 else "")
+    return figure
+
+
+def pruning_curve(points: Sequence[Pruned], title: str = "") -> Figure:
+    """Draw validation error (loss, for regression) over the weights that live, pruned and fine-tuned.
+
+    Parameters
+    ----------
+    points : sequence of Pruned
+        What `deltarule.nn.pruning_curve` gave.
+    title : str
+        Line above the figure.
+
+    Raises
+    ------
+    ValueError
+        If there are no points.
+    """
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import NullLocator
+
+    if not points:
+        raise ValueError("pruning_curve: no points to draw")
+    errors = points[0].error is not None
+    weights = [point.weights for point in points]
+    figure = Figure(figsize=(6.5, 4.2), layout="constrained")
+    axes = figure.subplots()
+    series = [("right after pruning", "_before", "0.6", "--"), ("fine-tuned", "", VALIDATION_COLOR, "-")]
+    for label, suffix, color, style in series:
+        values = [getattr(point, ("error" if errors else "loss") + suffix) for point in points]
+        shown = [100 * value for value in values] if errors else values
+        axes.plot(weights, shown, style, color=color, marker="o", markersize=4, label=label)
+    axes.set_xscale("log")
+    axes.invert_xaxis()
+    axes.set_xticks(weights, [f"{point.weights:,}\n{point.fraction:.0%}" for point in points], fontsize=8)
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.set_xlabel("weights that live, share pruned")
+    axes.set_ylabel("validation error (%)" if errors else "validation loss")
+    axes.set_ylim(bottom=0)
+    axes.grid(alpha=0.3)
+    axes.legend()
+    if title:
+        figure.suptitle(title)
     return figure
 
 

@@ -11,6 +11,7 @@ from .history import DivergedError, History
 from .layers import Dense, Dropout
 from .network import Network, mlp
 from .optimizers import SGD, Adam, AdamW, Momentum, Nesterov, Optimizer
+from .pruning import Pruned, pruning_curve
 from .schedules import Constant, Cosine, Exponential, Step, Warmup
 
 __all__ = [
@@ -31,8 +32,10 @@ __all__ = [
     "Nesterov",
     "Network",
     "Optimizer",
+    "Pruned",
     "Step",
     "Warmup",
     "init",
     "mlp",
+    "pruning_curve",
 ]

@@ -1,7 +1,8 @@
 """Checkpoints: the whole state of a training, so that it goes on to the bits of the uninterrupted run.
 
-Tensors  layerL.weight, layerL.bias; slots.m.0, ...; callbackI.*; and of the steps done since the last epoch's
-         end epoch.losses, epoch.weights and, if there are any, the parameters at that end, good.layerL.weight
+Tensors  layerL.weight, layerL.bias, layerL.mask where weights are pruned; slots.m.0, ...; callbackI.*; and of the steps
+         done since the last epoch's end epoch.losses, epoch.weights and, if there are any, the parameters at that end,
+         good.layerL.weight
 Header   settings (`Plan.settings`), state, history, callbacks
 """
 
@@ -29,6 +30,7 @@ def write(path: PathLike, training: Training) -> None:
     net, state = training.net, training.state
     tensors = {
         **model.named(net, net.parameters),
+        **model.masks(net),
         **{f"slots.{name}": host(slot) for name, slot in net.engine.slots().items()},
         "epoch.losses": np.concatenate([np.empty(0), *state.losses]),
         "epoch.weights": np.concatenate([np.empty(0), *state.weights]),

@@ -1,12 +1,14 @@
-"""Saving and loading a network: what of it goes into a file, and back."""
+"""Saving and loading a network: what of it goes into a file or a pickle, and back."""
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
+from .. import _core
 from .._atomic import PathLike
 from .._through import host
 from . import files, init, layers
@@ -28,6 +30,16 @@ def parameter_names(net: Network) -> list[str]:
 def named(net: Network, arrays: Any) -> Tensors:
     """Arrays in the order of ``net.parameters``, by name."""
     return {name: host(array) for name, array in zip(parameter_names(net), arrays, strict=True)}
+
+
+def masks(net: Network) -> Tensors:
+    """Masks of pruned weights by name, layer0.mask, ...: 1 where a weight lives."""
+    names = parameter_names(net)
+    return {_mask(names[index]): mask.astype(np.uint8) for index, mask in net.masks.items()}
+
+
+def _mask(weight: str) -> str:
+    return f"{weight.removesuffix('.weight')}.mask"
 
 
 def architecture(net: Network) -> dict[str, Any]:
@@ -57,7 +69,8 @@ def save(path: PathLike, net: Network) -> None:
         "image_shape": None if net.image_shape is None else [int(size) for size in net.image_shape],
         "pixel_max": None if net.pixel_max is None else float(net.pixel_max),
     }
-    files.write(path, files.MODEL, {**named(net, net.parameters), **standardization(net)}, header)
+    tensors = {**named(net, net.parameters), **masks(net), **standardization(net)}
+    files.write(path, files.MODEL, tensors, header)
 
 
 def load(path: PathLike, device: str, network: type[Network]) -> Network:
@@ -90,15 +103,53 @@ def load(path: PathLike, device: str, network: type[Network]) -> Network:
 
 
 def put(net: Network, tensors: Tensors, path: PathLike) -> None:
-    """Give the net the parameters among ``tensors``; changes nothing if one is missing or does not fit."""
-    values: list[npt.NDArray[Any]] = [
-        files.take(tensors, name, parameter, path)
-        for name, parameter in zip(parameter_names(net), net.parameters, strict=True)
-    ]
+    """Give the net parameters and masks among ``tensors``; changes nothing if one is missing or does not fit."""
+    values: list[npt.NDArray[Any]] = []
+    living: dict[int, npt.NDArray[Any]] = {}
+    for index, (name, parameter) in enumerate(zip(parameter_names(net), net.parameters, strict=True)):
+        values.append(files.take(tensors, name, parameter, path))
+        if name.endswith(".weight") and _mask(name) in tensors:
+            living[index] = files.take(tensors, _mask(name), np.empty(parameter.shape, np.uint8), path)
+    net.engine.set_masks({})
     assign(net, values)
+    net.engine.set_masks(living)
 
 
 def assign(net: Network, values: list[npt.NDArray[Any]]) -> None:
     """Write values, in the order of ``net.parameters``, into the net."""
     for parameter, value in zip(net.parameters, values, strict=True):
         parameter[...] = value
+
+
+LIVE = ("engine", "_rule")  # what `restore` makes anew
+
+
+def state(net: Network) -> dict[str, Any]:
+    """All that makes the net, as NumPy arrays and plain values: its parameters, and how training would go on."""
+    return {
+        **{name: value for name, value in vars(net).items() if name not in LIVE},
+        "parameters": [host(parameter) for parameter in net.parameters],
+        "masks": net.masks,
+        "slots": {name: host(slot) for name, slot in net.engine.slots().items()},
+        "step": net.engine.step,
+    }
+
+
+def restore(net: Network, state: dict[str, Any]) -> None:
+    """Make ``net``, which has nothing yet, the one that `state` was taken of."""
+    own = dict(state)
+    parameters, masks, slots, step = (own.pop(name) for name in ("parameters", "masks", "slots", "step"))
+    vars(net).update(own)
+    if net.device not in _core.devices():
+        warnings.warn(
+            f"Network: it was on {net.device}, which is not here; now it is on the CPU", stacklevel=3
+        )
+        net.device = "cpu"
+    net._rule = None
+    net.engine = net._new_engine(net.device)
+    assign(net, parameters)
+    net.engine.set_masks(masks)
+    if net.standardization is not None:
+        net.engine.set_input_transform(*net.standardization)
+    net.engine.set_slots(slots)
+    net.engine.step = step

@@ -13,7 +13,7 @@ from .. import _core
 from .._atomic import PathLike
 from .._through import host
 from . import init as initializers
-from . import model
+from . import model, pruning
 from .callbacks import Callback
 from .fit import Training
 from .history import DivergedError, History
@@ -109,19 +109,11 @@ class Network:
             raise ValueError(f"Network: layers are {list(self.layers)}; wanted one Dense or more")
         self.inputs = as_count(inputs, "Network: inputs")
         self.seed = as_count(seed, "Network: seed")
-        self.engine = _core.Network(self.inputs, loss, dtype, precision, device, self.seed)
-        for layer in self.layers:
-            if isinstance(layer, Dense):
-                units = as_count(layer.units, "Dense: units")
-                self.engine.add_dense(units, layer.activation, layer.slope, layer.bias)
-            elif isinstance(layer, Dropout):
-                self.engine.add_dropout(layer.rate)
-            else:
-                raise TypeError(f"Network: a layer is {layer!r}; wanted nn.Dense or nn.Dropout")
-        self.outputs = [int(layer.units) for layer in self.layers if isinstance(layer, Dense)][-1]
         self.loss = loss
         self.dtype = dtype
         self.precision = precision
+        self.engine = self._new_engine(device)
+        self.outputs = [int(layer.units) for layer in self.layers if isinstance(layer, Dense)][-1]
         self.device = str(self.engine.device)
         self.task = _task(loss, self.outputs)
         self._rule: tuple[type[Optimizer], dict[str, Any], _core.Optimizer] | None = None
@@ -132,6 +124,18 @@ class Network:
         self._shift: npt.NDArray[Any] | None = None
         self._scale: npt.NDArray[Any] | None = None
         self._initialize(init)
+
+    def _new_engine(self, device: str) -> _core.Network:
+        engine = _core.Network(self.inputs, self.loss, self.dtype, self.precision, device, self.seed)
+        for layer in self.layers:
+            if isinstance(layer, Dense):
+                units = as_count(layer.units, "Dense: units")
+                engine.add_dense(units, layer.activation, layer.slope, layer.bias)
+            elif isinstance(layer, Dropout):
+                engine.add_dropout(layer.rate)
+            else:
+                raise TypeError(f"Network: a layer is {layer!r}; wanted nn.Dense or nn.Dropout")
+        return engine
 
     def _initialize(self, init: initializers.Initializer | None) -> None:
         parameters = self.parameters
@@ -145,7 +149,16 @@ class Network:
     def __repr__(self) -> str:
         count = sum(math.prod(parameter.shape) for parameter in self.parameters)
         layers = ", ".join(map(repr, self.layers))
-        return f"Network([{layers}], inputs={self.inputs}, loss={self.loss!r}; {count:,} parameters)"
+        pruned = f", {self.sparsity:.1%} of the weights pruned" if self.engine.masks() else ""
+        return f"Network([{layers}], inputs={self.inputs}, loss={self.loss!r}; {count:,} parameters{pruned})"
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For pickle and copy: weights, architecture and the optimiser's state, without the engine."""
+        return model.state(self)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """The net as it was, on its device; on the CPU, with a warning, where that is not there."""
+        model.restore(self, state)
 
     @property
     def parameters(self) -> list[_core.Array]:
@@ -170,6 +183,47 @@ class Network:
     def standardization(self) -> tuple[npt.NDArray[Any], npt.NDArray[Any]] | None:
         """Shift and scale of `standardize`, [I] each, or None."""
         return None if self._shift is None or self._scale is None else (self._shift, self._scale)
+
+    def prune(self, fraction: float, scope: str = "global") -> None:
+        """Set the smallest weights to 0 and keep them there, in every training that follows.
+
+        Parameters
+        ----------
+        fraction : float
+            Share of the weights (biases are left alone) that is pruned afterwards, from 0 to below 1. What was pruned
+            before counts and stays pruned.
+        scope : "global" or "layer"
+            The smallest of all weights together, or the same share of every layer's.
+
+        Raises
+        ------
+        ValueError
+            For another fraction or scope, or if more is pruned already.
+
+        Notes
+        -----
+        Gradients of pruned weights are set to 0 as well, so that momentum, gradient norms and clipping are those of the
+        weights that live. A masked net trains its weights in a pass of their own after each gradient, without the
+        blocks of `fit`; products are as dense as before, so it is smaller in a compressed file, not faster.
+
+        Examples
+        --------
+        >>> net = mlp([4, 10, 2], seed=0)
+        >>> net.prune(0.75)
+        >>> net.sparsity, int(sum((np.asarray(w) == 0).sum() for w in net.parameters[::2]))
+        (0.75, 45)
+        """
+        pruning.prune(self, fraction, scope)
+
+    @property
+    def sparsity(self) -> float:
+        """Share of the weights (biases left out) that `prune` has set to 0."""
+        return pruning.sparsity(self)
+
+    @property
+    def masks(self) -> dict[int, npt.NDArray[np.bool_]]:
+        """By index in `parameters`, where weights of that layer live [I,O]; empty if none are pruned."""
+        return pruning.masks(self)
 
     def fit(
         self,
