@@ -10,7 +10,7 @@ import reference_network
 from deltarule import _core, data, nn
 from deltarule._through import host
 from deltarule.papers import load, runner
-from deltarule.papers.lecture import TOPICS, capacity, depth, features, perceptron, rings, saturation
+from deltarule.papers.lecture import TOPICS, capacity, depth, features, perceptron, rings, saturation, units
 from deltarule.papers.runner import reproduce
 from reference import sigmoid
 
@@ -177,13 +177,13 @@ class TestUnits:
     def test_a_wrong_slope_is_noticed(self, lecture, kind):
         result = lecture[1]["units"]
         name = f"{kind}_slope"
-        assert claims(TOPICS[3], result, **{name: 1.01 * result[name]})[3] is False
+        assert claims(units.TOPIC, result, **{name: 1.01 * result[name]})[3] is False
 
     def test_its_claims_can_fail(self, lecture):
         result = lecture[1]["units"]
-        assert claims(TOPICS[3], result, sigmoid_slope=result["tanh_slope"])[0] is False
-        assert claims(TOPICS[3], result, relu_slope=result["sigmoid_slope"])[1] is False
-        assert claims(TOPICS[3], result, gaussian=result["sigmoid"])[2] is False
+        assert claims(units.TOPIC, result, sigmoid_slope=result["tanh_slope"])[0] is False
+        assert claims(units.TOPIC, result, relu_slope=result["sigmoid_slope"])[1] is False
+        assert claims(units.TOPIC, result, gaussian=result["sigmoid"])[2] is False
 
 
 class TestSaturation:

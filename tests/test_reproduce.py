@@ -239,7 +239,7 @@ def test_a_new_run_leaves_an_old_one_alone(mistake, run):
     ("arguments", "match"),
     [
         (["foo"], "'foo' is no experiment; choices: .*toy, pictures"),
-        ([], "Missing argument 'NAME'"),
+        ([], "Missing argument 'NAME'; choices: .*toy, pictures"),
         (["toy", "--device", "cuda:77"], "device is 'cuda:77'; this machine and build have: cpu"),
         (["toy", "--precision", "foo"], "'foo' is not one of 'highest', 'high', 'medium'"),
         (["toy", "--seeds", "0"], "0 is not in the range x>=1"),
