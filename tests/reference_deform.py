@@ -21,7 +21,9 @@ def noise(sample: int, height: int, width: int, seed: int, stream: int) -> Array
     in_row = -(-width // 4)
     start = sample * (1 + height * in_row) + 1
     words = [
-        [word for c in range(in_row) for word in reference.philox(seed, stream, start + i * in_row + c)][:width]
+        [word for c in range(in_row) for word in reference.philox(seed, stream, start + i * in_row + c)][
+            :width
+        ]
         for i in range(height)
     ]
     half = [[[signed(w & 0xFFFF, 16) for w in row] for row in words]]

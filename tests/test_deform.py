@@ -31,7 +31,14 @@ def deform(x, *, rows=None, start=0, elastic=None, scale=(0.0, 0.0), fields=Fals
         sigma, radius, alpha = elastic
         given |= {"taps": oracle.taps(sigma, radius).tolist(), "alpha": alpha}
     kernels.deform(
-        x, y.array, SEED, STREAM, scale_x=scale[0], scale_y=scale[1], fields=out.array if out else None, **given
+        x,
+        y.array,
+        SEED,
+        STREAM,
+        scale_x=scale[0],
+        scale_y=scale[1],
+        fields=out.array if out else None,
+        **given,
     )
     return (y.check(), out.check()) if out else y.check()
 

@@ -33,8 +33,9 @@ void deform(const py::array& x, py::array y, uint64_t seed, uint64_t stream, con
   const int64_t pixels = args.height * args.width;
   args.from = py::isinstance<py::array_t<uint8_t>>(x) ? DType::uint8 : DType::float32;
   check<TypeError>(args.from == DType::uint8 || py::isinstance<py::array_t<float>>(x), "deform: x has the wrong dtype");
-  check<ValueError>(pixels == 0 || (x.strides(2) == x.itemsize() && x.strides(1) == args.width * x.itemsize()),
-                    "deform: x's images are not contiguous");
+  check<ValueError>(
+      args.rows == 0 || pixels == 0 || (x.strides(2) == x.itemsize() && x.strides(1) == args.width * x.itemsize()),
+      "deform: x's images are not contiguous");
   args.x = stage.in(x);
   args.ldx = x.strides(0) / x.itemsize();
   if (index) {
