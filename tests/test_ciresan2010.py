@@ -147,3 +147,20 @@ def test_test_error_keeps_its_state():
     other.restore(json.loads(json.dumps(kept.state())))
     assert other.errors == kept.errors == [net.evaluate(x, y)[1]]
     assert repr(kept) == repr(other)
+
+
+def test_settings_are_changed_by_name(tiny, run, mistake, tmp_path):
+    changes = ("--set", "nets=[4]", "--set", "epochs=1", "--set", "loss=squared_error")
+    code, out, error = run("reproduce", "ciresan2010", "--quick", "--out", "a", *changes)
+    assert (code, error) == (0, "")
+    assert "net 4, seed 0" in out
+    saved = json.loads((tmp_path / "a/settings.json").read_text())["settings"]
+    assert saved == {**tiny, "nets": [4], "epochs": 1, "loss": "squared_error"}
+    assert run("reproduce", "ciresan2010", "--out", "a", "--resume")[0] == 0  # with the run's own
+    mistake("settings.epochs was 1, is now 2", "reproduce", "ciresan2010", "--out", "a", "--resume",
+            "--set", "epochs=2", *changes[:2], *changes[4:])  # fmt: skip
+    mistake(
+        "'depth' is no setting; choices: nets", "reproduce", "ciresan2010", "--out", "b", "--set", "depth=3"
+    )
+    mistake("--set epochs: wanted NAME=VALUE", "reproduce", "ciresan2010", "--out", "b", "--set", "epochs")
+    assert not (tmp_path / "b").exists()
