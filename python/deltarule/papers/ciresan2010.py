@@ -50,8 +50,8 @@ def settings(quick: bool) -> dict[str, Any]:
         "epochs": 90 if quick else 800,
         "batch_size": 100,
         "optimizer": "adam",
-        "rate": 3e-4,
-        "last_rate": 3e-6 if quick else 1e-6,
+        "rate": 1e-3,
+        "last_rate": 1e-5 if quick else 1e-6,
         "init": 0.05,
         "loss": "softmax_cross_entropy",
         "validation": 10_000 if quick else None,  # images; None: all
