@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from .network import Network
 
 CHUNK_SECONDS = 0.05
-CHUNK_ROWS = 4096  # of deformed images at a time; on a GPU four times as many, for the host waits after each chunk
+CHUNK_ROWS = 4096  # of deformed images at a time; on a GPU four times as many: the host waits after each
 EVALUATE_ROWS = 1000
 
 
