@@ -23,13 +23,14 @@ FOLDER = pathlib.Path(__file__).resolve().parent
 
 # The benches in their order: name of the figures -> script, its arguments, and its part of the time there is.
 BENCHES = {
-    "gemm": ("gemm", ["--peers", "cupy,torch", "--precision", "highest,high,medium"], 0.24),
+    "gemm": ("gemm", ["--peers", "cupy,torch", "--precision", "highest,high,medium"], 0.22),
     "gemm_ffma": ("gemm", ["--peers", "cupy,torch", "--kernel", "ffma"], 0.05),
     "step": ("step", ["--peers", "torch,jax", "--precision", "highest,high,medium"], 0.34),
     "online": ("online", ["--peers", "torch,jax"], 0.10),
     "tiny": ("tiny", ["--peers", "torch,jax"], 0.09),
     "fit": ("fit", ["--peers", "torch"], 0.09),
     "elementwise": ("elementwise", ["--peers", "cupy,torch"], 0.09),
+    "deform": ("deform", [], 0.02),
 }
 STARTING = 8  # seconds until a bench has loaded its peers and begins
 CUBLAS, TORCH = ("cupy", "torch", "torch graph"), ("torch", "torch graph", "torch compile")
@@ -42,6 +43,7 @@ KEYS = {
     "online": lambda row: True,
     "tiny": lambda row: True,
     "fit": lambda row: row["group"] == "fit",
+    "deform": lambda row: True,
     "elementwise": lambda row: row["function"] in ("exp", "tanh", "add", "sum", "softmax rows of 10"),
 }  # rows of README's table
 
@@ -86,6 +88,7 @@ TARGETS = (
     Target("tiny nets, PyTorch eager", "step tiny", ("torch",), 5.0),
     Target("tiny nets, PyTorch's CUDA graph", "step tiny", ("torch graph",), 2.0),
     Target("on-line, largest net, a pattern", "step online", most=15e-6, where=largest),
+    Target("deformation of 60,000 images", "deform", most=5e-3),
     Target("fit, largest net, an epoch", "fit", most=45e-3, where=lambda r: largest(r) and r["precision"] == "highest"),
 )  # fmt: skip
 

@@ -35,6 +35,7 @@ BENCHES = {
     "elementwise": [],
     "overhead": [],
     "fit": [],
+    "deform": [],
 }
 
 # Rows of README's tables, by the first words of their name.
@@ -51,6 +52,7 @@ KEYS = {
     ),
     "overhead": ("m.add(a, b)", "a + b", "m.exp(a)", "a.sum()", "a[1:3]", "a[0]", "p @ q"),
     "fit": ("epoch",),
+    "deform": (),
 }  # fmt: skip
 TRANSCENDENTAL = ("exp", "tanh", "sigmoid", "softmax rows of 10", "softmax rows of 1000")
 
@@ -89,6 +91,7 @@ TARGETS = (
     Target("dr.add of 8 elements", "overhead", 0.5, peer="numpy", where=lambda r: r["name"] == "m.add(a, b)"),
     Target("fit, DataLoader", "fit", 3.0, peer="torch DataLoader"),
     Target("fit, cut by hand", "fit", 1.3, peer="torch"),
+    Target("deformation, scipy.ndimage", "deform", 10.0, peer="scipy"),
     Target("fit takes at most 1.05 times its steps", "fit overhead", 1 / 1.05, peer="steps alone"),
 )  # fmt: skip
 

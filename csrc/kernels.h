@@ -277,6 +277,34 @@ struct DropoutArgs {
   const StepState* state = nullptr;
 };
 
+// y[r] = a random deformation of the grey image x[index[r]], one bilinear interpolation through one map; what lies
+// outside the image is `background`. Pixel (i, j) of y is x at
+//   (u, v) = M (j - (width - 1)/2, i - (height - 1)/2) + ((width - 1)/2, (height - 1)/2) + alpha (D_x, D_y)[i, j]
+// M undoes a rotation, or a horizontal shear (either by a coin where both are given), by an angle uniform in
+// +-`rotation` or +-`shear` times factor[index[r]], of the image magnified by 1 +- scale_x, 1 +- scale_y, uniform. D is
+// noise uniform in (-1, 1) smoothed along columns, then along rows, by taps[0], taps[1] = taps[-1], ... taps[radius],
+// zero outside. What a sample draws depends on (seed, stream) and its number, first + index[r], alone:
+// formulas/deform.h. float32, every operation rounded by itself in a fixed order: the same bits on every table and
+// device.
+struct DeformArgs {
+  static constexpr int kMaxRadius = 63;
+  DType from;  // uint8 or float32
+  int64_t rows, height, width;
+  const void* x;  // [n,height*width], rows ldx apart
+  int64_t ldx;
+  const int64_t* index;  // [rows], or null: rows 0..rows-1
+  int64_t first;
+  const float* factor;  // [n], or null for 1
+  uint64_t seed, stream;
+  double rotation, shear;  // in turns
+  double scale_x, scale_y;
+  int radius;  // -1: no noise is drawn and D is 0
+  float taps[kMaxRadius + 1];
+  float alpha, background;
+  float* y;       // out [rows,height*width]
+  float* fields;  // out [rows,2,height,width], alpha D_x and alpha D_y, or null; radius is not -1
+};
+
 // One step's end: StepState for the next, rates[slot] its learning rate. Nothing changes once it is stopped.
 struct AdvanceArgs {
   StepState* state;
@@ -345,6 +373,7 @@ struct Kernels {
   void (*find)(const FindArgs&) noexcept;
   void (*fill_random)(const RandomArgs&) noexcept;
   void (*dropout)(const DropoutArgs&) noexcept;
+  void (*deform)(const DeformArgs&) noexcept;
   // For benches: rounds of multiply-adds in registers, on the calling thread; how many FLOP that was.
   int64_t (*peak)(int64_t rounds) noexcept;
   // Of devices that queue their work; null elsewhere.

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 BENCH = pathlib.Path(__file__).parent.parent / "bench"
-BENCHES = ("gemm", "step", "online", "tiny", "elementwise", "overhead", "fit", "sklearn_mlp")
+BENCHES = ("gemm", "step", "online", "tiny", "elementwise", "overhead", "fit", "deform", "sklearn_mlp")
 
 
 @pytest.fixture
@@ -263,7 +263,7 @@ def test_report_runs_benches(tmp_path):
 
 # On GPUs.
 
-GPU_BENCHES = ("gemm", "step", "online", "tiny", "elementwise", "fit")
+GPU_BENCHES = ("gemm", "step", "online", "tiny", "elementwise", "fit", "deform")
 STAND_IN = """
 import runpy, sys
 sys.path.insert(0, {folder!r})

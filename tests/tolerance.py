@@ -178,3 +178,16 @@ def summed(terms, dtype):
 def rounded(operations, size, dtype):
     """Bound on so many roundings of numbers of this size."""
     return operations * np.finfo(dtype).eps / 2 * np.abs(size)
+
+
+def displacement(radius, alpha):
+    """Bound on alpha times noise below 1 smoothed twice by taps that sum to 1: a term a tap pair, rounded thrice."""
+    return rounded(2 * (3 * radius + 2) + 1, alpha, np.float32)
+
+
+def looked_up(image, background, size, radius, alpha):
+    """Bound on a bilinear interpolation: what rounding moves a place (its terms are at most `size` and the
+    displacement) times the steepest slope, and a few roundings of the values."""
+    values = np.append(np.asarray(image, np.float64), background)
+    moved = rounded(8, 2 * size + alpha, np.float32) + displacement(radius, alpha)
+    return 2 * moved * np.ptp(values) + rounded(8, 2 * np.abs(values).max(), np.float32)

@@ -139,6 +139,7 @@ void online(const py::array& x, const py::array& dz, py::array w, double lr, dou
 
 }  // namespace
 
+void bind_deform_kernel(py::module_& kernels);
 void bind_elementwise_kernels(py::module_& kernels);
 void bind_train_rows_kernel(py::module_& kernels);
 
@@ -158,6 +159,7 @@ void bind_kernels(py::module_& m) {
   kernels.def(
       "peak", [](int64_t rounds) { return Stage::device().kernels().peak(rounds); }, "rounds"_a,
       py::call_guard<py::gil_scoped_release>());
+  bind_deform_kernel(kernels);
   bind_elementwise_kernels(kernels);
   bind_train_rows_kernel(kernels);
 }

@@ -6,6 +6,7 @@
 namespace deltarule {
 void bind_array(pybind11::module_& m);
 void bind_cuda(pybind11::module_& m);
+void bind_deform(pybind11::module_& m);
 void bind_direct(pybind11::module_& m);
 void bind_dlpack(pybind11::module_& m);
 void bind_info(pybind11::module_& m);
@@ -38,6 +39,7 @@ PYBIND11_MODULE(_core, m) {
   bind_direct(m);
   bind_dlpack(m);
   bind_network(m);
+  bind_deform(m);
   bind_kernels(m);
   bind_cuda(m);
 }

@@ -4,6 +4,7 @@
 #include "base/philox.h"
 #include "base/workspace.h"
 #include "cpu/tables.h"
+#include "formulas/deform.h"
 
 namespace deltarule::cpu {
 namespace {
@@ -28,14 +29,15 @@ struct GemmBlocks64 {
 #include "cpu/softmax.inl"
 #include "cpu/loss.inl"
 #include "cpu/step.inl"
+#include "cpu/deform.inl"
 #include "cpu/peak.inl"
 // clang-format on
 
 }  // namespace
 
 extern const Kernels avx2_table = {
-    "avx2", "AVX2, FMA", gemm, online, unary,       binary, copy,        activate, activate_grad,
-    reduce, softmax,     loss, step,   gather_rows, find,   fill_random, dropout,  peak,
+    "avx2",  "AVX2, FMA", gemm, online,      unary, binary,      copy,    activate, activate_grad, reduce,
+    softmax, loss,        step, gather_rows, find,  fill_random, dropout, deform,   peak,
 };
 
 }  // namespace deltarule::cpu

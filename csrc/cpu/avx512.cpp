@@ -4,6 +4,7 @@
 #include "base/philox.h"
 #include "base/workspace.h"
 #include "cpu/tables.h"
+#include "formulas/deform.h"
 
 namespace deltarule::cpu {
 namespace {
@@ -28,6 +29,7 @@ struct GemmBlocks64 {
 #include "cpu/softmax.inl"
 #include "cpu/loss.inl"
 #include "cpu/step.inl"
+#include "cpu/deform.inl"
 #include "cpu/peak.inl"
 // clang-format on
 
@@ -42,7 +44,8 @@ extern const Kernels avx512_table = {
     softmax,       loss,
     step,          gather_rows,
     find,          fill_random,
-    dropout,       peak,
+    dropout,       deform,
+    peak,
 };
 
 }  // namespace deltarule::cpu

@@ -20,6 +20,7 @@ void gather_rows(const GatherArgs&) noexcept;          // rows.cu
 void find(const FindArgs&) noexcept;                   // rows.cu
 void fill_random(const RandomArgs&) noexcept;          // random.cu
 void dropout(const DropoutArgs&) noexcept;             // elementwise.cu
+void deform(const DeformArgs&) noexcept;               // deform.cu
 int64_t peak(int64_t rounds) noexcept;                 // peak.cu
 void advance(const AdvanceArgs&) noexcept;             // step.cu
 void clip(const ClipArgs&) noexcept;                   // step.cu

@@ -21,6 +21,7 @@ extern const Kernels table = {
     find,
     fill_random,
     dropout,
+    deform,
     peak,
     advance,
     clip,

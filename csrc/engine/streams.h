@@ -5,6 +5,7 @@
 //   1<<56 | i                initial values of parameter i (its index in parameters())
 //   2<<56 | e                shuffle of epoch e
 //   3<<56 | l<<40 | t        dropout of layer l at step t           l < 2^16, t < 2^40
+//   4<<56 | e                deformations of epoch e
 #pragma once
 
 #include <cstdint>
@@ -14,5 +15,6 @@ namespace deltarule {
 constexpr uint64_t init_stream(uint64_t parameter) { return uint64_t{1} << 56 | parameter; }
 constexpr uint64_t shuffle_stream(uint64_t epoch) { return uint64_t{2} << 56 | epoch; }
 constexpr uint64_t dropout_stream(uint64_t layer, uint64_t step) { return uint64_t{3} << 56 | layer << 40 | step; }
+constexpr uint64_t deform_stream(uint64_t epoch) { return uint64_t{4} << 56 | epoch; }
 
 }  // namespace deltarule

@@ -269,6 +269,54 @@ def permutation(n: int, seed: int, stream: int, device: str = "cpu") -> Array: .
 def init_stream(parameter: int) -> int: ...
 def shuffle_stream(epoch: int) -> int: ...
 def dropout_stream(layer: int, step: int) -> int: ...
+def deform_stream(epoch: int) -> int: ...
+
+# Random deformations of images; deltarule.data.augment is the face of them.
+
+class Deformation:
+    """Settings: angles in degrees, scales, the elastic displacement's Gaussian."""
+
+    @property
+    def rotation(self) -> float: ...
+    @property
+    def shear(self) -> float: ...
+    @property
+    def scale_x(self) -> float: ...
+    @property
+    def scale_y(self) -> float: ...
+    @property
+    def sigma(self) -> float: ...
+    @property
+    def alpha(self) -> float: ...
+    @property
+    def radius(self) -> int: ...
+    @property
+    def background(self) -> float: ...
+    def __init__(
+        self,
+        rotation: float = 0.0,
+        shear: float = 0.0,
+        scale_x: float = 0.0,
+        scale_y: float = 0.0,
+        sigma: float = 0.0,
+        alpha: float = 0.0,
+        radius: int = 0,
+        background: float = 0.0,
+    ) -> None: ...
+
+def deform(
+    x: Any,
+    height: int,
+    width: int,
+    deformation: Deformation,
+    seed: int,
+    stream: int,
+    order: Any = None,
+    factor: Any = None,
+    first: int = 0,
+    out: Array | None = None,
+) -> Array: ...
+def take_rows(x: Any, order: Any) -> Array: ...
 
 # The training engine.
 

@@ -53,6 +53,8 @@ inline F32 copysign(F32 magnitude, F32 sign) {
   return {_mm256_or_ps(_mm256_andnot_ps(bit, magnitude.v), _mm256_and_ps(bit, sign.v))};
 }
 inline F32 round(F32 a) { return {_mm256_round_ps(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)}; }
+inline F32 floor(F32 a) { return {_mm256_floor_ps(a.v)}; }
+inline F32 look_up(const float* p, F32 x) { return {_mm256_i32gather_ps(p, _mm256_cvttps_epi32(x.v), 4)}; }
 inline F32::Mask less(F32 a, F32 b) { return {_mm256_cmp_ps(a.v, b.v, _CMP_LT_OQ)}; }
 inline F32::Mask equal(F32 a, F32 b) { return {_mm256_cmp_ps(a.v, b.v, _CMP_EQ_OQ)}; }
 inline F32::Mask is_nan(F32 a) { return {_mm256_cmp_ps(a.v, a.v, _CMP_UNORD_Q)}; }

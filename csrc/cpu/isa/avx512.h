@@ -5,6 +5,7 @@
 //   fma(a,b,c) = a*b + c   fnma(a,b,c) = c - a*b   min max: the second operand when either is NaN
 //   select(m,a,b) = m ? a : b              scale2(x,n) = x * 2^floor(n), gradual underflow, overflow to inf (F64 of the
 //                                          other files: n integral)
+//   floor(x), look_up(p,x) (F32 alone)     |x| < 2^31; p[x] of each lane, x integral
 //   pick(table,x,drop) (F32 alone)         table[j], j the lowest four bits of x without its last `drop`
 //   split2(x,e) = m with x = m * 2^e, m in [sqrt(1/2), sqrt(2)), for x > 0 finite
 //   sum_lanes max_lanes min_lanes          in one fixed order
@@ -64,6 +65,8 @@ inline F32 copysign(F32 magnitude, F32 sign) {
   return {_mm512_or_ps(_mm512_andnot_ps(bit, magnitude.v), _mm512_and_ps(bit, sign.v))};
 }
 inline F32 round(F32 a) { return {_mm512_roundscale_ps(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)}; }
+inline F32 floor(F32 a) { return {_mm512_roundscale_ps(a.v, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC)}; }
+inline F32 look_up(const float* p, F32 x) { return {_mm512_i32gather_ps(_mm512_cvttps_epi32(x.v), p, 4)}; }
 inline F32::Mask less(F32 a, F32 b) { return _mm512_cmp_ps_mask(a.v, b.v, _CMP_LT_OQ); }
 inline F32::Mask equal(F32 a, F32 b) { return _mm512_cmp_ps_mask(a.v, b.v, _CMP_EQ_OQ); }
 inline F32::Mask is_nan(F32 a) { return _mm512_cmp_ps_mask(a.v, a.v, _CMP_UNORD_Q); }

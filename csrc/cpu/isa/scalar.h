@@ -60,6 +60,11 @@ inline F64 copysign(F64 magnitude, F64 sign) { return {__builtin_copysign(magnit
 // instruction for it, and rint is a call.
 inline F32 round(F32 a) { return {(a.v + 0x1.8p23f) - 0x1.8p23f}; }
 inline F64 round(F64 a) { return {(a.v + 0x1.8p52) - 0x1.8p52}; }
+inline F32 floor(F32 a) {
+  const float whole = static_cast<float>(static_cast<int>(a.v));
+  return {whole > a.v ? whole - 1.0f : whole};
+}
+inline F32 look_up(const float* p, F32 x) { return {p[static_cast<int>(x.v)]}; }
 
 // Two factors 2^(n/2): each stays a normal number within the bounds; beyond them the result is 0 or inf.
 inline F32 scale2(F32 x, F32 n) {

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -22,6 +24,8 @@ from .files import RUNS, check_writable, require, write_json
 @click.option("--precision", type=click.Choice(["highest", "high", "medium"]),
               help="Of matrix products. [default: highest]")  # fmt: skip
 @click.option("--data-dir", metavar="DIR", help="Folder that holds the files of MNIST. [default: downloaded]")
+@click.option("--set", "changes", metavar="NAME=VALUE", multiple=True,
+              help="Change a setting of the experiment (those in settings.json); VALUE as JSON has it.")  # fmt: skip
 @click.option("--out", metavar="DIR", help="Folder to write. [default: runs/NAME]")
 @click.option("--resume", is_flag=True, help="Go on with the run in --out; what is not given is the run's.")
 @click.option("--json", "json_path", metavar="FILE", help="Write the report to FILE as JSON ('-': stdout).")
@@ -32,6 +36,7 @@ def reproduce(
     device: str | None,
     precision: str | None,
     data_dir: str | None,
+    changes: tuple[str, ...],
     out: str | None,
     resume: bool,
     json_path: str | None,
@@ -42,6 +47,7 @@ def reproduce(
     deltarule reproduce lecture
     deltarule reproduce glorot2010 --quick --data-dir mnist
     deltarule reproduce glorot2010 --resume
+    deltarule reproduce ciresan2010 --set nets=[1,4] --device cuda
     """
     from ..papers.report import as_text
     from ..papers.runner import reproduce as run
@@ -58,6 +64,7 @@ def reproduce(
         report = run(
             name, folder, quick, seeds, device, precision, data_dir, resume,
             progress=True, say=lambda line: click.echo(line, err=quiet),
+            changes=dict(map(_change, changes)) or None,
         )  # fmt: skip
     except KeyboardInterrupt:
         from . import INTERRUPTED
@@ -69,6 +76,17 @@ def reproduce(
     if json_path is not None:
         write_json(json_path, report)
     return 0
+
+
+def _change(text: str) -> tuple[str, Any]:
+    """NAME=VALUE; what is no JSON is text: ``loss=squared_error``."""
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise click.UsageError(f"--set {text}: wanted NAME=VALUE")
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        return name, value
 
 
 def _interrupted(name: str, folder: Path) -> str:

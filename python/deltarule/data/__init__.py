@@ -1,8 +1,9 @@
-"""Data sets: loading, IDX files, splitting and standardisation.
+"""Data sets: loading, IDX files, splitting, standardisation, and random deformations of images.
 
 Imports NumPy alone; downloads import pooch, and the digits scikit-learn, when they are asked for.
 """
 
+from . import augment
 from .checks import check_samples
 from .datasets import load, names
 from .download import cache_dir
@@ -14,6 +15,7 @@ __all__ = [
     "Dataset",
     "Samples",
     "Standardizer",
+    "augment",
     "cache_dir",
     "check_samples",
     "load",

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from .. import _core
 from .._atomic import PathLike
 from .._through import host
+from ..data.augment import Augmentation
 from . import init as initializers
 from . import model, pruning
 from .callbacks import Callback
@@ -239,6 +240,7 @@ class Network:
         sample_weight: Any = None,
         shuffle: bool = True,
         resume: PathLike | None = None,
+        augment: Augmentation | None = None,
     ) -> History:
         """Train on minibatches, from the weights as they are, with the optimiser's state and step count at 0.
 
@@ -265,6 +267,9 @@ class Network:
         resume : path, optional
             A checkpoint of the same training: goes on from there, to the bits of the uninterrupted run. Only
             ``epochs`` may differ, and be larger.
+        augment : data.augment.Affine, Elastic, or their sum, optional
+            Deforms every image afresh in every epoch, before it is standardised; the seed is the net's. Images are
+            of `image_shape`, or squares. Validation data are left as they are.
 
         Returns
         -------
@@ -289,7 +294,18 @@ class Network:
         times as fast where one sample is a step (``bench/online.py`` and ``tiny.py``).
         """
         plan = Plan.make(
-            self, x, y, optimizer, epochs, batch_size, validation, schedule, callbacks, sample_weight, shuffle
+            self,
+            x,
+            y,
+            optimizer,
+            epochs,
+            batch_size,
+            validation,
+            schedule,
+            callbacks,
+            sample_weight,
+            shuffle,
+            augment,
         )
         return Training(self, plan).run(progress, resume)
 

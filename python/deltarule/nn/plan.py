@@ -11,9 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 from .._through import host
+from ..data.augment import Augmentation, as_pixels, shape_of
 from . import model
 from .callbacks import Callback, EarlyStopping
-from .inputs import REGRESSION, as_count, as_features, as_targets, as_weights, check_targets
+from .inputs import CLASSIFICATION, REGRESSION, as_count, as_features, as_targets, as_weights, check_targets
 from .optimizers import SGD, Optimizer
 from .optimizers import check as check_optimizer
 from .schedules import Schedule, describe
@@ -39,6 +40,9 @@ class Plan:
     schedule: Schedule | None
     callbacks: tuple[Callback, ...]
     shuffle: bool
+    augment: Augmentation | None
+    image_shape: tuple[int, int] | None  # with augment
+    angle_factor: npt.NDArray[np.float32] | None  # [N], of augment
 
     @classmethod
     def make(
@@ -54,6 +58,7 @@ class Plan:
         callbacks: Sequence[Callback],
         sample_weight: Any,
         shuffle: bool,
+        augment: Augmentation | None,
     ) -> Plan:
         """Check the arguments of `fit`; TypeError or ValueError with one line."""
         weights = as_weights(sample_weight, net.dtype, "fit")
@@ -69,6 +74,16 @@ class Plan:
             )
         held_out = None if validation is None else _validation(net, validation, task)
         _check_callbacks(callbacks, held_out is not None, task)
+        image_shape = angle_factor = None
+        if augment is not None:
+            if not isinstance(augment, Augmentation):
+                raise TypeError(
+                    f"fit: augment is {augment!r}; wanted data.augment.Affine, Elastic, or their sum"
+                )
+            image_shape = shape_of(net.inputs, net.image_shape, "fit: augment")
+            labels = targets if task == CLASSIFICATION and targets.ndim == 1 else None
+            angle_factor = augment.parts().factors(labels, len(features), "fit: augment")
+            features = as_pixels(features)
         return cls(
             x=features,
             y=targets,
@@ -81,6 +96,9 @@ class Plan:
             schedule=schedule,
             callbacks=tuple(callbacks),
             shuffle=bool(shuffle),
+            augment=augment,
+            image_shape=image_shape,
+            angle_factor=angle_factor,
         )
 
     @property
@@ -109,6 +127,7 @@ class Plan:
             "schedule": describe(self.schedule),
             "batch_size": self.batch_size,
             "shuffle": self.shuffle,
+            "augment": None if self.augment is None else self.augment.parts().to_json(),
             "samples": len(self.x),
             "data": _digest(self.x, self.y),
             "sample_weight": None if self.weights is None else _digest(self.weights),

@@ -49,6 +49,7 @@ def reproduce(
     resume: bool = False,
     progress: bool | str = False,
     say: Callable[[str], None] = lambda _: None,
+    changes: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Redo the experiment ``name`` in the folder ``out``, and report.
 
@@ -68,6 +69,8 @@ def reproduce(
         Bars on stderr: over the cells, and over the epochs of each.
     say : function of str
         Gets a line about data that are not the paper's and, without a bar, one for every cell.
+    changes : mapping, optional
+        Settings of the experiment that are to be others, by name; with ``resume``, None means those of the run.
 
     Returns
     -------
@@ -85,7 +88,15 @@ def reproduce(
     experiment = load(name)
     folder = Path(out)
     before = _saved_settings(folder, resume)
-    chosen = _chosen(before, quick=quick, seeds=seeds, device=device, precision=precision, data_dir=data_dir)
+    chosen = _chosen(
+        before,
+        quick=quick,
+        seeds=seeds,
+        device=device,
+        precision=precision,
+        data_dir=data_dir,
+        changes=changes,
+    )
     # Raises if there is no such device or precision.
     _core.Network(1, "squared_error", "float32", chosen["precision"], chosen["device"], 0)
     now = _settings(experiment, chosen)
@@ -136,9 +147,10 @@ def _chosen(before: dict[str, Any] | None, **given: Any) -> dict[str, Any]:
     if given["seeds"] is not None and given["seeds"] < 1:
         raise ValueError(f"reproduce: seeds is {given['seeds']}; wanted 1 or more")
     seeds = QUICK_SEEDS if given["quick"] else FULL_SEEDS
-    rest = {"quick": False, "seeds": seeds, "device": "cpu", "precision": "highest", "data_dir": None}
+    rest: dict[str, Any] = {"quick": False, "seeds": seeds, "device": "cpu", "precision": "highest"}
+    rest |= {"data_dir": None, "changes": {}}
     if before is not None:
-        rest = {**{key: before[key] for key in rest}, "seeds": len(before["seeds"])}
+        rest = {**{key: before.get(key, rest[key]) for key in rest}, "seeds": len(before["seeds"])}
     chosen: dict[str, Any] = {key: rest[key] if value is None else value for key, value in given.items()}
     if chosen["data_dir"] is not None:
         chosen["data_dir"] = str(Path(chosen["data_dir"]).expanduser().absolute())
@@ -158,12 +170,21 @@ def _settings(experiment: Experiment, chosen: dict[str, Any]) -> dict[str, Any]:
         **chosen,
         "seeds": list(range(chosen["seeds"])),
         "data": None,
-        "settings": experiment.settings(chosen["quick"]),
+        "settings": _changed(experiment, chosen),
         "command": sys.argv[1:],
         "machine": machine(),
     }
     settings: dict[str, Any] = json.loads(json.dumps(content))
     return settings
+
+
+def _changed(experiment: Experiment, chosen: dict[str, Any]) -> dict[str, Any]:
+    """The experiment's settings with those in place that are to be others."""
+    settings = experiment.settings(chosen["quick"])
+    for key in chosen["changes"]:
+        if key not in settings:
+            raise ValueError(f"{experiment.name}: {key!r} is no setting; choices: {', '.join(settings)}")
+    return {**settings, **chosen["changes"]}
 
 
 def machine() -> dict[str, Any]:
