@@ -26,7 +26,7 @@ TINY = {
         "pixels": "standardised",
         "depth": 2,
         "rows": [list(row) for row in glorot2010.ROWS],
-        "rates": glorot2010.RATES,
+        "rates": {"softsign": 0.03, "tanh": 0.03, "sigmoid": 1.0},
         "updates": 360,
         "last_rate": 0.1,
     },
@@ -130,9 +130,9 @@ def test_singular_values_of_any_shape(shape):
 
 def test_both_inits_at_the_start_are_as_the_theory_says(tmp_path, digits):
     """Small activations are linear: sd of W sqrt(n) a layer up and down, 1/sqrt(3) and 1; quarter circle law."""
-    part = {"hidden": 300, "depth": 5, "pixels": "unit", "jacobian_examples": 1}
+    part = {"hidden": 200, "depth": 5, "pixels": "unit", "jacobian_examples": 1}
     work = work_in(tmp_path / "cell", digits, start=part, examples=100)
-    results = {f"start-seed{seed}": measure.start(seed)(work) for seed in range(2)}
+    results = {f"start-seed{seed}": measure.start(seed)(work) for seed in range(1)}
     standard = findings.layers_at_start(results, "standard")
     for values, steps in ((standard["deviation"], 1), (standard["delta"], -1)):
         factors = (values[1:] / values[:-1]) ** steps

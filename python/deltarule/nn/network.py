@@ -375,17 +375,13 @@ class Network:
         if self.task != REGRESSION:
             _, error = self.evaluate(x, y)
             return 1 - (error or 0.0)
-        values = self.forward(x).astype(np.float64)
+        values = self.forward(x)
         targets = host(as_targets(y, self.loss, self.dtype, "score")[0])
         if self.outputs == 1 and targets.ndim == 1:
             targets = targets[:, None]
         if targets.shape != values.shape:
             raise ValueError(f"score: y is {targets.shape}; wanted {values.shape}")
-        targets = targets.astype(np.float64)
-        residual = np.sum((values - targets) ** 2, axis=0)
-        total = np.sum((targets - targets.mean(axis=0)) ** 2, axis=0)
-        r2 = np.where(total > 0, 1 - residual / np.where(total > 0, total, 1), residual == 0)
-        return float(r2.mean())
+        return r2(values, targets)
 
     def save(self, path: PathLike) -> None:
         """Write the model as safetensors; on failure (OSError) an older file of that name is as it was."""
@@ -404,6 +400,14 @@ class Network:
             fit its own architecture.
         """
         return model.load(path, device, Network)
+
+
+def r2(values: npt.NDArray[Any], targets: npt.NDArray[Any]) -> float:
+    """R^2 of values[N,O] for targets[N,O], see `Network.score`."""
+    targets = targets.astype(np.float64)
+    residual = np.sum((values.astype(np.float64) - targets) ** 2, axis=0)
+    total = np.sum((targets - targets.mean(axis=0)) ** 2, axis=0)
+    return float(np.where(total > 0, 1 - residual / np.where(total > 0, total, 1), residual == 0).mean())
 
 
 def _task(loss: str, outputs: int) -> str:

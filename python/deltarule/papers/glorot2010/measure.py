@@ -167,7 +167,7 @@ def histograms(kind: str, values: Mapping[str, list[Array]]) -> dict[str, Array]
     Both inits have the same edges, but for the gradients of weights, which are of another size in each.
     """
     widest = {name: max(float(layer.std()) for layer in layers) for name, layers in values.items()}
-    found = {}
+    found: dict[str, Array] = {}
     for name, layers in values.items():
         end = 3 * (widest[name] if kind == "gradients" else max(widest.values()))
         edges = np.linspace(-end, end, BINS + 1)
