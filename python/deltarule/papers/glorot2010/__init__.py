@@ -25,8 +25,8 @@ ROWS = (
 def settings(quick: bool) -> dict[str, Any]:
     """The paper's nets; quick: narrower ones and fewer updates."""
     hidden = 200 if quick else 1000
-    # By validation error on MNIST in shorter trainings. Sigmoids must leave the plateau at chance, sooner the higher the
-    # rate, and how high it may be goes with 1 / hidden.
+    # By validation error on MNIST in shorter trainings. Sigmoids leave the plateau at chance the sooner the higher the
+    # rate is, and how high it may be goes with 1 / hidden.
     rates = {"softsign": 0.03, "tanh": 0.03, "sigmoid": 200 / hidden}
     return {
         "batch_size": 10,
