@@ -31,7 +31,7 @@ def settings(quick: bool) -> dict[str, Any]:
     return {
         "batch_size": 10,
         "examples": 300,  # of the test part, on which layers are watched
-        "start": {"hidden": 1000, "depth": 5, "pixels": "unit", "jacobian_examples": 2},
+        "start": {"hidden": 1000, "depth": 5, "pixels": "unit", "jacobian_examples": 1 if quick else 2},
         "saturation": {"hidden": hidden, "depths": [4, 5], "pixels": "unit", "rate": 0.3, "updates": 30_000},
         "table": {
             "hidden": hidden,
