@@ -25,9 +25,9 @@ ROWS = (
 def settings(quick: bool) -> dict[str, Any]:
     """The paper's nets; quick: narrower ones and fewer updates."""
     hidden = 200 if quick else 1000
-    # By validation error on MNIST in shorter trainings. Sigmoids leave the plateau at chance the sooner the higher the
-    # rate is, and how high it may be goes with 1 / hidden.
-    rates = {"softsign": 0.03, "tanh": 0.03, "sigmoid": 200 / hidden}
+    # Of 0.03, 0.1 and 0.3 those with the lowest validation error on MNIST after 20,000 updates of the quick nets.
+    # Sigmoids leave the plateau at chance the sooner the higher the rate is; too high for the width, they never do.
+    rates = {"softsign": 0.1, "tanh": 0.03, "sigmoid": 200 / hidden}
     return {
         "batch_size": 10,
         "examples": 300,  # of the test part, on which layers are watched

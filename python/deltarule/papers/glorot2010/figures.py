@@ -82,6 +82,11 @@ def learning(results: Mapping[str, Result]) -> Figure:
     for name, result in results.items():
         axes, errors = panels[0], 100 * np.asarray(result["validation_error"], np.float64)
         axes.semilogy(result["updates"][1:], errors, marker=".", label=name)
+    from matplotlib.ticker import NullFormatter, StrMethodFormatter
+
+    panels[0].yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    panels[0].yaxis.set_minor_formatter(NullFormatter())
+    panels[0].set_yticks([t for t in (1, 2, 3, 5, 10, 20, 50, 100) if t >= panels[0].get_ylim()[0]])
     _label(panels[0], "updates", "validation error (%)")
     return figure
 
