@@ -35,7 +35,7 @@ SETTINGS, CELLS, REPORT, PAGE = "settings.json", "cells", "report.json", "report
 ELAPSED = "seconds.json"  # of a cell's interrupted parts
 FULL_SEEDS, QUICK_SEEDS = 3, 1
 # Of settings.json: what must be the same when a run goes on.
-COMPARED = ("experiment", "quick", "seeds", "device", "precision", "data", "settings")
+COMPARED = ("experiment", "quick", "seeds", "device", "precision", "settings")
 
 
 def reproduce(
@@ -88,10 +88,14 @@ def reproduce(
     chosen = _chosen(before, quick=quick, seeds=seeds, device=device, precision=precision, data_dir=data_dir)
     # Raises if there is no such device or precision.
     _core.Network(1, "squared_error", "float32", chosen["precision"], chosen["device"], 0)
-    dataset, note = _images(experiment, chosen)
-    now = _settings(experiment, chosen, dataset)
+    now = _settings(experiment, chosen)
     if before is not None:
         _check_same(before, now, folder)
+    dataset, note = _images(experiment, chosen)
+    if dataset is not None:
+        now["data"] = {"name": dataset.name, "sha256": dataset.sha256()}
+    if before is not None:
+        _check_same(before, now, folder, ["data"])
     if note:
         say(note)
     (folder / CELLS).mkdir(parents=True, exist_ok=True)
@@ -124,7 +128,7 @@ def _saved_settings(folder: Path, resume: bool) -> dict[str, Any] | None:
         return None
     if not path.is_file():
         raise ValueError(f"--resume: {folder} holds no {SETTINGS}; wanted the folder of a run")
-    return _read(path, {*COMPARED, "data_dir"}, "start the run anew in another folder")
+    return _read(path, {*COMPARED, "data", "data_dir"}, "start the run anew in another folder")
 
 
 def _chosen(before: dict[str, Any] | None, **given: Any) -> dict[str, Any]:
@@ -147,13 +151,13 @@ def _images(experiment: Experiment, chosen: dict[str, Any]) -> tuple[data.Datase
     return find_images(None if chosen["data_dir"] is None else Path(chosen["data_dir"]), chosen["quick"])
 
 
-def _settings(experiment: Experiment, chosen: dict[str, Any], dataset: data.Dataset | None) -> dict[str, Any]:
-    """What settings.json holds, as it is read back from there."""
+def _settings(experiment: Experiment, chosen: dict[str, Any]) -> dict[str, Any]:
+    """What settings.json holds, as it is read back from there; the data are not known yet."""
     content = {
         "experiment": experiment.name,
         **chosen,
         "seeds": list(range(chosen["seeds"])),
-        "data": None if dataset is None else {"name": dataset.name, "sha256": dataset.sha256()},
+        "data": None,
         "settings": experiment.settings(chosen["quick"]),
         "command": sys.argv[1:],
         "machine": machine(),
@@ -175,8 +179,10 @@ def machine() -> dict[str, Any]:
     }
 
 
-def _check_same(before: dict[str, Any], now: dict[str, Any], folder: Path) -> None:
-    changes = [change for key in COMPARED for change in differences(before[key], now[key], key)]
+def _check_same(
+    before: dict[str, Any], now: dict[str, Any], folder: Path, keys: Sequence[str] = COMPARED
+) -> None:
+    changes = [change for key in keys for change in differences(before[key], now[key], key)]
     if changes:
         raise ValueError(f"--resume: the run in {folder} has other settings: {', '.join(changes)}")
 
@@ -293,7 +299,7 @@ def _record(folder: Path, cell: Cell) -> dict[str, Any]:
     if record["arrays"]:
         path = folder / f"{cell.key}.npz"
         try:
-            with np.load(path, allow_pickle=False) as file:
+            with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
                 record["result"].update({name: file[name] for name in record["arrays"]})
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
             raise ValueError(f"{path} is missing or damaged; {advice}") from error
