@@ -68,6 +68,7 @@ def test_layers_of_equal_shape_differ():
         (nn.init.Normal(0.3), 0.3),
         (nn.init.LeCun(), math.sqrt(1 / 400)),
         (nn.init.Glorot(), math.sqrt(2 / 700)),
+        (nn.init.Standard(), math.sqrt(1 / 3 / 400)),
         (nn.init.He(), math.sqrt(2 / 400)),
         (nn.init.Zeros(), 0.0),
     ],

@@ -101,8 +101,9 @@ void bind_network(py::module_& m) {
            py::arg("sample_weight") = py::none(), py::arg("validated") = false, NoGil())
       .def("outputs", &Network::outputs_of, py::arg("x"), py::arg("batch_size") = 1000, py::arg("validated") = false,
            NoGil())
-      .def("gradients", &Network::gradients, py::arg("x"), py::arg("y"), py::arg("sample_weight") = py::none(),
-           NoGil());
+      .def("gradients", &Network::gradients, py::arg("x"), py::arg("y"), py::arg("sample_weight") = py::none(), NoGil())
+      .def("activations", &Network::activations, py::arg("x"), py::arg("batch_size") = 1000, NoGil())
+      .def("deltas", &Network::deltas, py::arg("x"), py::arg("y"), py::arg("sample_weight") = py::none(), NoGil());
 }
 
 }  // namespace deltarule

@@ -71,6 +71,8 @@ class Layer {
   // Layers without weights have none of these.
   virtual Parameter* weight() { return nullptr; }
   virtual Parameter* bias() { return nullptr; }
+  // dz[B,O] of the last backward.
+  virtual const void* delta() const { return nullptr; }
   // Blocks: steps of plain descent in a row whose inputs are known beforehand. How many pay at this batch size; 1:
   // none.
   virtual int64_t block_steps(int64_t) const { return 1; }
@@ -106,6 +108,7 @@ class Dense : public Layer {
   std::optional<TrainRowsLayer> as_row_layer() const override;
   Parameter* weight() override { return &weight_; }
   Parameter* bias() override { return has_bias_ ? &bias_ : nullptr; }
+  const void* delta() const override { return dz_; }
   void weight_gradient(const Pass& pass) override;
   void descend(const Pass& pass, const Descent& descent) override;
   Gradient backward_and_descend(const Pass& pass, Gradient dy, void* dx, const std::optional<Fusion>& below,

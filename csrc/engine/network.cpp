@@ -1,4 +1,4 @@
-// Network: the training step, evaluation, gradients.
+// Network: the training step and evaluation.
 #include "engine/network.h"
 
 #include <algorithm>
@@ -246,69 +246,6 @@ std::pair<double, int64_t> Network::evaluate(const Array& x, const Array& y, int
     errors += loss.errors;
   }
   return {weight > 0.0 ? weighted / weight : 0.0, errors};
-}
-
-// x[N,I] -> [N,O]
-Array Network::outputs_of(const Array& x, int64_t batch_size, bool validated) {
-  const char* op = "outputs";
-  std::lock_guard lock(mutex_);
-  require_trainable(op);
-  const Samples samples(spec(op, validated), x, std::nullopt, std::nullopt);
-  check<ValueError>(batch_size >= 1, op, ": batch_size is ", batch_size, "; wanted at least 1");
-  batch_size = std::min(batch_size, samples.rows());
-  reserve(batch_size);
-
-  const Array result = Array::empty({samples.rows(), outputs()}, dtype_, device_);
-  for (int64_t start = 0; start < samples.rows(); start += batch_size) {
-    const Minibatch batch = minibatch(samples, Array(), start, std::min(batch_size, samples.rows() - start));
-    const void* y = forward(pass_of(batch.rows, false), batch.x);
-    const Array rows = result.sliced(0, start, batch.rows, 1);
-    assign(op, rows,
-           Array::wrap(const_cast<void*>(y), rows.shape(), contiguous_strides(rows.shape()), dtype_, device_, nullptr,
-                       false));
-  }
-  return result;
-}
-
-// The whole of x as one minibatch, without dropout; nothing is updated.
-Gradients Network::gradients(const Array& x, const Array& y, const std::optional<Array>& sample_weight) {
-  const char* op = "gradients";
-  std::lock_guard lock(mutex_);
-  require_trainable(op);
-  const Samples samples(spec(op, false), x, y, sample_weight);
-  check<ValueError>(samples.rows() >= 1, op, ": x has no rows");
-  reserve(samples.rows());
-  reserve_gradients(Keep::all);
-
-  const Minibatch batch = minibatch(samples, Array(), 0, samples.rows());
-  const Pass pass = pass_of(batch.rows, false);
-  const void* outputs = forward(pass, batch.x);
-  const double loss = loss_of(pass, batch, outputs, true, dy_[0].data()).value;
-  const Array bottom = Array::empty({batch.rows, inputs_}, dtype_, device_);
-
-  Gradient gradient{dy_[0].data(), false};
-  for (size_t l = layers_.size(); l-- > lowest_;) {
-    void* dx = gradient.data == dy_[0].data() ? dy_[1].data() : dy_[0].data();
-    gradient = layers_[l]->backward(pass, gradient, l > lowest_ ? dx : bottom.data(), fusion_below(l));
-    layers_[l]->weight_gradient(pass);
-  }
-  if (scale_.data()) {  // by the chain rule: the layers saw (x - shift) * scale
-    pass.kernels.binary({Binary::multiply,
-                         dtype_,
-                         2,
-                         {batch.rows, inputs_},
-                         bottom.data(),
-                         {inputs_, 1},
-                         scale_.data(),
-                         {0, 1},
-                         bottom.data(),
-                         {inputs_, 1}});
-  }
-  // The caller gets the memory itself; a training that wants gradients whole takes new.
-  std::vector<Array> whole;
-  for (Parameter* parameter : parameters_) whole.push_back(std::exchange(parameter->gradient, Array()));
-  kept_ = Keep::none;
-  return {loss, std::move(whole), bottom};
 }
 
 }  // namespace deltarule

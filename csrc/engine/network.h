@@ -3,9 +3,8 @@
 // Memory   weights, the optimiser's slots, activations and two gradients of the largest minibatch seen, and, for
 //          optimisers that need it whole, a weight gradient. Planned at the start of a call; a step allocates nothing.
 // Threads  calls on one network from several threads take turns.
-// Files    network.cpp computes, network_state.cpp keeps, network_masks.cpp prunes, network_queued.cpp trains on
-// devices
-//          that queue their work.
+// Files    network.cpp trains and evaluates, network_inside.cpp shows what passes through the layers, network_state.cpp
+//          keeps, network_masks.cpp prunes, network_queued.cpp trains on devices that queue their work.
 #pragma once
 
 #include <map>
@@ -84,6 +83,10 @@ class Network {
                                       const std::optional<Array>& sample_weight, bool validated);
   Array outputs_of(const Array& x, int64_t batch_size, bool validated);
   Gradients gradients(const Array& x, const Array& y, const std::optional<Array>& sample_weight);
+  // What passes through the layers with weights, in their order, without dropout: y = f(z) on the way up, and the
+  // gradient of the loss with respect to z on the way down, [N,O] each.
+  std::vector<Array> activations(const Array& x, int64_t batch_size);
+  std::vector<Array> deltas(const Array& x, const Array& y, const std::optional<Array>& sample_weight);
 
  private:
   // How much of the weight gradients is kept: nothing (gemm updates in place), one layer's at a time, or all.
@@ -99,6 +102,7 @@ class Network {
   LossValue loss_of(const Pass& pass, const Minibatch& batch, const void* y, bool mean, void* dy) const;
   Keep reserve_for_training(int64_t rows, const OptimizerSettings& optimizer, bool norms);
   LossValue learn(const Minibatch& batch, const OptimizerSettings& optimizer, Keep keep, std::vector<double>* norms);
+  template <typename Visit> void backpropagate(const Pass& pass, void* bottom, const Visit& visit);
   void descend(const Pass& pass, const OptimizerSettings& optimizer, Keep keep, std::vector<double>* norms);
 
   // On a device that queues its work.

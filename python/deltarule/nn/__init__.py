@@ -7,6 +7,7 @@
 
 from . import init
 from .callbacks import Callback, Checkpoint, EarlyStopping
+from .committee import Committee
 from .history import DivergedError, History
 from .layers import Dense, Dropout
 from .network import Network, mlp
@@ -20,6 +21,7 @@ __all__ = [
     "AdamW",
     "Callback",
     "Checkpoint",
+    "Committee",
     "Constant",
     "Cosine",
     "Dense",

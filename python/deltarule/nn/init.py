@@ -68,6 +68,19 @@ class LeCun:
 
 
 @dataclass(frozen=True)
+class Standard:
+    """Uniform on [-1/sqrt(I), 1/sqrt(I)), variance 1/(3 I): what was usual before `Glorot`, which calls it standard.
+
+    Activations and gradients shrink by a factor of about sqrt(3) a layer; for comparisons, and for redoing what was
+    trained with it.
+    """
+
+    def fill(self, weights: _core.Array, seed: int, stream: int) -> None:
+        """Fill weights[I,O] in place."""
+        Uniform(math.sqrt(1 / weights.shape[0])).fill(weights, seed, stream)
+
+
+@dataclass(frozen=True)
 class Glorot:
     """Uniform with variance 2 / (I + O), for tanh-like units (Glorot & Bengio, AISTATS 2010)."""
 

@@ -59,8 +59,8 @@ def standardization(net: Network) -> Tensors:
     return {} if pair is None else {"input.shift": pair[0], "input.scale": pair[1]}
 
 
-def save(path: PathLike, net: Network) -> None:
-    """Write weights, architecture, class names, image shape and standardisation."""
+def contents(net: Network) -> tuple[Tensors, dict[str, Any]]:
+    """Weights and standardisation; architecture, class names, image shape and so on, as JSON."""
     header = {
         **architecture(net),
         "seed": net.seed,
@@ -69,13 +69,25 @@ def save(path: PathLike, net: Network) -> None:
         "image_shape": None if net.image_shape is None else [int(size) for size in net.image_shape],
         "pixel_max": None if net.pixel_max is None else float(net.pixel_max),
     }
-    tensors = {**named(net, net.parameters), **masks(net), **standardization(net)}
+    return {**named(net, net.parameters), **masks(net), **standardization(net)}, header
+
+
+def save(path: PathLike, net: Network) -> None:
+    """Write weights, masks, architecture, class names, image shape and standardisation."""
+    tensors, header = contents(net)
     files.write(path, files.MODEL, tensors, header)
 
 
 def load(path: PathLike, device: str, network: type[Network]) -> Network:
     """The network of a file that `save` wrote."""
     tensors, header = files.read(path, files.MODEL)
+    return restored(tensors, header, path, device, network)
+
+
+def restored(
+    tensors: Tensors, header: dict[str, Any], path: PathLike, device: str, network: type[Network]
+) -> Network:
+    """The network of these `contents`, which came from ``path``."""
     try:
         net = network(
             [layers.from_json(layer) for layer in header["layers"]],

@@ -373,6 +373,36 @@ class Network:
         z: npt.NDArray[Any] = host(self.engine.outputs(as_features(x, self.dtype, "forward"), EVALUATE_ROWS))
         return z
 
+    def activations(self, x: Any) -> list[_core.Array]:
+        """What every Dense gives, y = f(z), x[N,I] -> [N,O] each, without dropout; the last are `forward`'s.
+
+        Examples
+        --------
+        >>> [y.shape for y in mlp([4, 3, 2]).activations(np.zeros((5, 4)))]
+        [(5, 3), (5, 2)]
+        """
+        return list(self.engine.activations(as_features(x, self.dtype, "activations"), EVALUATE_ROWS))
+
+    def gradients(self, x: Any, y: Any, sample_weight: Any = None) -> list[_core.Array]:
+        """Gradients of the mean loss in the order of `parameters`: dW[I,O] = h^T dz and db[O] = sum of dz,...
+
+        with h what comes into the layer and dz its `deltas`. x is one minibatch, without dropout; nothing is updated.
+        """
+        return list(self.engine.gradients(*self._samples(x, y, sample_weight, "gradients"))[1])
+
+    def deltas(self, x: Any, y: Any, sample_weight: Any = None) -> list[_core.Array]:
+        """The back-propagated gradients dz[N,O] of every Dense, of the mean loss with respect to z = h W + b.
+
+        From the top down, dz = f'(z) (dz W^T of the layer above). x is one minibatch, without dropout.
+        """
+        return list(self.engine.deltas(*self._samples(x, y, sample_weight, "deltas")))
+
+    def _samples(self, x: Any, y: Any, sample_weight: Any, where: str) -> tuple[Any, Any, Any]:
+        features = as_features(x, self.dtype, where)
+        targets, _ = as_targets(y, self.loss, self.dtype, where)
+        check_targets(targets, self.loss, where)
+        return features, targets, as_weights(sample_weight, self.dtype, where)
+
     def predict(self, x: Any) -> npt.NDArray[Any]:
         """x[N,I] -> labels int64 [N] (classification), 0 or 1 [N,O] (multi-label), or values [N,O]."""
         z = self.forward(x)
@@ -415,17 +445,13 @@ class Network:
         if self.task != REGRESSION:
             _, error = self.evaluate(x, y)
             return 1 - (error or 0.0)
-        values = self.forward(x).astype(np.float64)
+        values = self.forward(x)
         targets = host(as_targets(y, self.loss, self.dtype, "score")[0])
         if self.outputs == 1 and targets.ndim == 1:
             targets = targets[:, None]
         if targets.shape != values.shape:
             raise ValueError(f"score: y is {targets.shape}; wanted {values.shape}")
-        targets = targets.astype(np.float64)
-        residual = np.sum((values - targets) ** 2, axis=0)
-        total = np.sum((targets - targets.mean(axis=0)) ** 2, axis=0)
-        r2 = np.where(total > 0, 1 - residual / np.where(total > 0, total, 1), residual == 0)
-        return float(r2.mean())
+        return r2(values, targets)
 
     def save(self, path: PathLike) -> None:
         """Write the model as safetensors; on failure (OSError) an older file of that name is as it was."""
@@ -444,6 +470,14 @@ class Network:
             fit its own architecture.
         """
         return model.load(path, device, Network)
+
+
+def r2(values: npt.NDArray[Any], targets: npt.NDArray[Any]) -> float:
+    """R^2 of values[N,O] for targets[N,O], see `Network.score`."""
+    targets = targets.astype(np.float64)
+    residual = np.sum((values.astype(np.float64) - targets) ** 2, axis=0)
+    total = np.sum((targets - targets.mean(axis=0)) ** 2, axis=0)
+    return float(np.where(total > 0, 1 - residual / np.where(total > 0, total, 1), residual == 0).mean())
 
 
 def _task(loss: str, outputs: int) -> str:

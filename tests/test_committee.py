@@ -1,0 +1,268 @@
+"""nn.Committee: members trained side by side, averaging, what is refused, files."""
+
+from __future__ import annotations
+
+import signal
+import threading
+
+import numpy as np
+import pytest
+from deltarule import _core, nn
+from deltarule.nn import files
+from network_cases import copies, oracle, same_bits
+
+ROWS = np.random.default_rng(0)
+X = ROWS.standard_normal((120, 5)).astype(np.float32)
+LABELS = ROWS.integers(0, 3, 120)
+YES_NO = ROWS.integers(0, 2, (120, 4))
+VALUES = ROWS.standard_normal((120, 2)).astype(np.float32)
+
+pytestmark = pytest.mark.usefixtures("threads")
+
+
+def nets(count=3, sizes=(5, 8, 3), **settings):
+    return [nn.mlp(sizes, seed=seed, **settings) for seed in range(count)]
+
+
+def weights(committee):
+    return [array for net in committee.members for array in copies(net.parameters)]
+
+
+@pytest.mark.parametrize("at_once", [None, 1, 2, 8])
+def test_members_have_the_bits_of_a_training_alone(at_once, threads):
+    threads(3)
+    settings = {
+        "optimizer": nn.Momentum(0.05),
+        "epochs": 4,
+        "batch_size": 7,
+        "validation": (X[:20], LABELS[:20]),
+    }
+    alone = nets(5, dropout=0.2)
+    wanted = [net.fit(X, LABELS, callbacks=[nn.EarlyStopping(patience=2)], **settings) for net in alone]
+    committee = nn.Committee(nets(5, dropout=0.2))
+    got = committee.fit(
+        X, LABELS, callbacks=lambda k: [nn.EarlyStopping(patience=2)], threads=at_once, **settings
+    )
+    assert same_bits(weights(committee), weights(nn.Committee(alone)))
+    assert [history["validation_loss"] for history in got] == [
+        history["validation_loss"] for history in wanted
+    ]
+    assert [history.best["epoch"] for history in got] == [history.best["epoch"] for history in wanted]
+    assert _core.num_threads() == 3
+
+
+def test_so_many_at_a_time(threads):
+    """As many as there are threads, on one thread each; more never."""
+    threads(2)
+    running, most, kernels, lock = 0, [], set(), threading.Lock()
+    both = threading.Barrier(2)
+
+    class Count(nn.Callback):
+        def on_train_begin(self, net, history):
+            nonlocal running
+            with lock:
+                running += 1
+                most.append(running)
+                kernels.add(_core.num_threads())
+            both.wait(timeout=30)  # breaks if members come one by one
+
+        def on_train_end(self, net, history):
+            nonlocal running
+            with lock:
+                running -= 1
+
+    nn.Committee(nets(4)).fit(X, LABELS, callbacks=lambda k: [Count()], epochs=1)
+    assert len(most) == 4
+    assert max(most) == 2
+    assert kernels == {1}
+    assert _core.num_threads() == 2
+
+
+def probabilities(net, x, loss):
+    z = oracle(net).outputs(x)
+    if loss == "binary_cross_entropy":
+        return 1 / (1 + np.exp(-z))
+    e = np.exp(z - z.max(axis=1, keepdims=True))
+    return e / e.sum(axis=1, keepdims=True)
+
+
+def test_classification_is_by_the_mean_probability():
+    committee = nn.Committee([*nets(3), nn.mlp([5, 20, 20, 3], "relu", seed=9)])
+    for net in committee.members:
+        net.parameters[-2][...] *= 4
+    mean = np.mean([probabilities(net, X, "softmax_cross_entropy") for net in committee.members], axis=0)
+    found = committee.predict_proba(X)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, mean, atol=1e-6)
+    np.testing.assert_array_equal(committee.predict(X), mean.argmax(axis=1))
+    assert committee.predict(X).dtype == np.int64
+    assert committee.score(X, LABELS) == pytest.approx((mean.argmax(axis=1) == LABELS).mean())
+    assert committee.score(X, np.eye(3)[LABELS]) == committee.score(X, LABELS)
+    # Not by the mean of the logits, and not by votes.
+    assert np.any(committee.predict(X) != committee.forward(X).argmax(axis=1))
+    np.testing.assert_allclose(
+        committee.forward(X),
+        np.mean([oracle(net).outputs(X) for net in committee.members], axis=0),
+        atol=1e-5,
+    )
+
+
+def test_multi_label():
+    committee = nn.Committee(nets(3, (5, 8, 4), loss="binary_cross_entropy"))
+    mean = np.mean([probabilities(net, X, "binary_cross_entropy") for net in committee.members], axis=0)
+    np.testing.assert_array_equal(committee.predict(X), mean > 0.5)
+    assert committee.score(X, YES_NO) == pytest.approx(((mean > 0.5) == YES_NO).all(axis=1).mean())
+
+
+def test_one_output_of_yes_and_no():
+    committee = nn.Committee(nets(3, (5, 8, 1), loss="binary_cross_entropy"))
+    mean = np.mean([probabilities(net, X, "binary_cross_entropy")[:, 0] for net in committee.members], axis=0)
+    np.testing.assert_allclose(committee.predict_proba(X), np.stack([1 - mean, mean], axis=1), atol=1e-6)
+    np.testing.assert_array_equal(committee.predict(X), mean > 0.5)
+    yes_no = YES_NO[:, 0]
+    assert committee.score(X, yes_no) == pytest.approx(((mean > 0.5) == yes_no).mean())
+    assert committee.score(X, yes_no.astype(float)) == committee.score(X, yes_no)
+
+
+@pytest.mark.parametrize("outputs", [1, 3])
+def test_labels_learned_by_squared_error(outputs):
+    labels = LABELS if outputs == 3 else LABELS % 2
+    committee = nn.Committee(nets(3, (5, 8, outputs), loss="squared_error"))
+    committee.fit(X, labels, optimizer=nn.SGD(0.1), epochs=2)
+    mean = np.mean([oracle(net).outputs(X) for net in committee.members], axis=0)
+    wanted = mean.argmax(axis=1) if outputs == 3 else mean[:, 0] > 0.5
+    np.testing.assert_array_equal(committee.predict(X), wanted)
+    assert committee.score(X, labels) == pytest.approx((wanted == labels).mean())
+    with pytest.raises(ValueError, match="predict_proba: loss is squared_error"):
+        committee.predict_proba(X)
+
+
+def test_regression():
+    committee = nn.Committee(nets(3, (5, 8, 2), loss="squared_error"))
+    committee.fit(X, VALUES, optimizer=nn.SGD(0.1), epochs=2)
+    mean = np.mean([oracle(net).outputs(X) for net in committee.members], axis=0)
+    np.testing.assert_allclose(committee.predict(X), mean, atol=1e-5)
+    r2 = 1 - ((mean - VALUES) ** 2).sum(axis=0) / ((VALUES - VALUES.mean(axis=0)) ** 2).sum(axis=0)
+    assert committee.score(X, VALUES) == pytest.approx(r2.mean(), abs=1e-4)
+
+
+def test_a_committee_beats_its_members():
+    """Labels with noise: the mean of overfitted nets errs less than they do."""
+    rng = np.random.default_rng(5)
+    x = rng.standard_normal((600, 5)).astype(np.float32)
+    y = (x[:, 0] + x[:, 1] * x[:, 2] + 0.5 * rng.standard_normal(600) > 0).astype(np.int64)
+    committee = nn.Committee(nets(8, (5, 40, 2)))
+    committee.fit(x[:200], y[:200], optimizer=nn.Momentum(0.1), epochs=60, batch_size=10)
+    alone = [net.score(x[200:], y[200:]) for net in committee.members]
+    assert committee.score(x[200:], y[200:]) > np.mean(alone)
+
+
+def test_bad_members():
+    for members, error, match in (
+        ([], ValueError, "no members"),
+        ([nn.mlp([5, 3]), "net"], TypeError, "member 1 is 'net'"),
+        ([nn.mlp([5, 3]), nn.mlp([6, 3])], ValueError, "member 1 has inputs 6, member 0 5"),
+        ([nn.mlp([5, 3]), nn.mlp([5, 4])], ValueError, "member 1 has outputs 4, member 0 3"),
+        (
+            [nn.mlp([5, 3]), nn.mlp([5, 3], loss="squared_error")],
+            ValueError,
+            "member 1 has loss 'squared_error'",
+        ),
+        ([nn.mlp([5, 3])] * 2, ValueError, "member 1 is there twice"),
+    ):
+        with pytest.raises(error, match=match):
+            nn.Committee(members)
+
+
+def test_bad_settings_change_nothing(threads):
+    threads(2)
+    committee = nn.Committee(nets())
+    before = weights(committee)
+    for settings, error, match in (
+        ({"threads": 0}, ValueError, "threads is 0; wanted 1 or more"),
+        ({"progress": True}, TypeError, "progress came"),
+        ({"resume": "x"}, TypeError, "resume came"),
+        ({"batch_size": 0}, ValueError, "fit: batch_size is 0"),
+        ({"rate": 1}, TypeError, "rate"),
+    ):
+        with pytest.raises(error, match=match):
+            committee.fit(X, LABELS, **settings)
+    assert same_bits(weights(committee), before)
+    assert _core.num_threads() == 2
+    with pytest.raises(ValueError, match="score: x has 4 features"):
+        committee.score(X[:, :4], LABELS)
+    with pytest.raises(ValueError, match="score: y"):
+        committee.score(X, np.full(120, 3))
+
+
+def test_members_of_two_minds():
+    committee = nn.Committee(nets(2, loss="squared_error"))
+    committee.members[0].fit(X, LABELS, epochs=1, optimizer=nn.SGD(0.01))
+    with pytest.raises(ValueError, match="members were trained for classification and regression"):
+        committee.predict(X)
+
+
+def test_an_error_of_one_member_ends_the_others(threads):
+    threads(2)
+
+    class Fail(nn.Callback):
+        def on_epoch_end(self, net, history):
+            raise OSError("disk full")
+
+    committee = nn.Committee(nets(3))
+    with pytest.raises(OSError, match="disk full"):
+        committee.fit(X, LABELS, epochs=10**7, callbacks=lambda k: [Fail()] if k == 1 else [])
+    assert len(committee.members[0].history) < 10**7
+    assert _core.num_threads() == 2
+
+
+def test_ctrl_c(threads):
+    threads(2)
+
+    class Press(nn.Callback):
+        def on_epoch_end(self, net, history):
+            if len(history) == 3:
+                signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+
+    committee = nn.Committee(nets(3))
+    with pytest.raises(KeyboardInterrupt):
+        committee.fit(X, LABELS, epochs=10**7, callbacks=lambda k: [Press()] if k == 1 else [])
+    assert _core.num_threads() == 2
+    assert committee.predict(X).shape == (120,)
+
+
+def test_a_file_gives_the_same_committee(tmp_path):
+    path = tmp_path / "committee.safetensors"
+    committee = nn.Committee([*nets(2), nn.mlp([5, 6, 4, 3], "relu", seed=9)])
+    committee.members[1].standardize(np.arange(5.0), np.full(5, 0.5))
+    committee.members[0].classes = ["a", "b", "c"]
+    committee.save(path)
+    loaded = nn.Committee.load(path)
+    assert same_bits(weights(loaded), weights(committee))
+    assert [net.layers for net in loaded.members] == [net.layers for net in committee.members]
+    assert loaded.members[0].classes == ["a", "b", "c"]
+    assert same_bits([loaded.predict_proba(X)], [committee.predict_proba(X)])
+    assert [file.name for file in tmp_path.iterdir()] == [path.name]
+
+
+def test_bad_files(tmp_path):
+    path = tmp_path / "x.safetensors"
+    nn.mlp([5, 3]).save(path)
+    with pytest.raises(ValueError, match="is a deltarule model; wanted a deltarule committee"):
+        nn.Committee.load(path)
+    nn.Committee(nets(2)).save(path)
+    with pytest.raises(ValueError, match="is a deltarule committee; wanted a deltarule model"):
+        nn.Network.load(path)
+    tensors, header = files.read(path, files.COMMITTEE)
+    files.write(path, files.COMMITTEE, tensors, {})
+    with pytest.raises(ValueError, match="its header lacks 'members'"):
+        nn.Committee.load(path)
+    del tensors["member1.layer0.weight"]
+    files.write(path, files.COMMITTEE, tensors, header)
+    with pytest.raises(ValueError, match=r"lacks the tensor 'layer0\.weight'"):
+        nn.Committee.load(path)
+    path.write_bytes(path.read_bytes()[:-10])
+    with pytest.raises(ValueError, match="truncated"):
+        nn.Committee.load(path)
+    with pytest.raises(FileNotFoundError):
+        nn.Committee.load(tmp_path / "none.safetensors")
