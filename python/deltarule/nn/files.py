@@ -20,6 +20,7 @@ from .._atomic import PathLike, replace
 VERSION = 1
 MODEL = "deltarule model"
 CHECKPOINT = "deltarule checkpoint"
+PRETRAINING = "deltarule pretraining"
 LENGTH_BYTES = 8
 MAX_HEADER_BYTES = 100_000_000  # the format's own limit
 
@@ -70,7 +71,11 @@ def read(path: PathLike, kind: str) -> tuple[Tensors, dict[str, Any]]:
     metadata = _metadata(content, path)
     found = metadata.get("format")
     if found != kind:
-        what = f"a {found}" if found in (MODEL, CHECKPOINT) else "a safetensors file, but not of deltarule"
+        what = (
+            f"a {found}"
+            if found in (MODEL, CHECKPOINT, PRETRAINING)
+            else "a safetensors file, but not of deltarule"
+        )
         raise ValueError(f"{path} is {what}; wanted a {kind}")
     version = metadata.get("version", "")
     if not version.isdecimal():
