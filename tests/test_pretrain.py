@@ -281,7 +281,7 @@ def test_pretraining_helps_with_few_labels():
             pretrain.greedy(
                 net, digits.train.x, pretrain.RBM(), optimizer=nn.SGD(0.1), epochs=20, batch_size=20
             )
-        net.fit(digits.train.x[order], digits.train.y[order], nn.SGD(0.1), epochs=200, batch_size=10)
+        net.fit(digits.train.x[order], digits.train.y[order], nn.SGD(0.2), epochs=100, batch_size=10)
         errors.append(1 - net.score(digits.test.x, digits.test.y))
     assert errors[1] < 0.75 * errors[0]
 

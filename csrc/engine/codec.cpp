@@ -150,6 +150,36 @@ StepsResult Codec::autoencoder_steps(const Array& x, const Array& order, int64_t
   return run(op, x, order, batch_size, optimizer, validated, [&](const Step& step) { imitate(step, kind); });
 }
 
+// Where the steps of a call leave their losses; and on a device that queues its work, where it finds what they need.
+struct Codec::Ledger {
+  Ledger(int64_t steps, double lr, int64_t updates, Device& device)
+      : values(Array::empty({steps}, DType::float64, device)),
+        weights(Array::empty({steps}, DType::float64, device)),
+        errors(Array::zeros({1}, DType::int64, device)) {
+    if (device.host_accessible) return;
+    rates = full({steps}, lr, DType::float64, device);
+    const Array here = Array::empty({static_cast<int64_t>(sizeof(StepState))}, DType::uint8, cpu_device());
+    *here.as<StepState>() = {0, 0, updates, updates + 1, 0, lr, 1.0};
+    state = here.on(device);
+  }
+
+  StepsResult read(int64_t done, bool finite) const {
+    StepsResult result;
+    result.finite = finite;
+    if (state.data()) {
+      const Array here = state.on(cpu_device());
+      result.finite = here.as<StepState>()->stopped == 0;
+      done = here.as<StepState>()->slot + (result.finite ? 0 : 1);
+    }
+    result.losses = values.on(cpu_device()).sliced(0, 0, done, 1);
+    result.weight = weights.on(cpu_device()).sliced(0, 0, done, 1);
+    return result;
+  }
+
+  Array values, weights, errors;  // [steps] float64, [1] int64
+  Array rates, state;             // [steps] float64, StepState; or empty
+};
+
 StepsResult Codec::run(const char* op, const Array& x, const Array& order, int64_t batch_size,
                        const OptimizerSettings& optimizer, bool validated,
                        const std::function<void(const Step&)>& learn) {
@@ -167,24 +197,13 @@ StepsResult Codec::run(const char* op, const Array& x, const Array& order, int64
   const int64_t steps = (n + batch_size - 1) / batch_size, left = n - (steps - 1) * batch_size;
   const Array inverse = number(1.0 / static_cast<double>(batch_size), dtype(), device());
   const Array last_inverse = number(1.0 / static_cast<double>(left), dtype(), device());
-  const bool queues = !device().host_accessible;
-  const Array values = Array::empty({steps}, DType::float64, device());
-  const Array weights = Array::empty({steps}, DType::float64, device());
-  const Array errors = Array::zeros({1}, DType::int64, device());
-  const Array rates = queues ? full({steps}, optimizer.lr, DType::float64, device()) : Array();
-  Array block;  // StepState
-  if (queues) {
-    const Array here = Array::empty({static_cast<int64_t>(sizeof(StepState))}, DType::uint8, cpu_device());
-    *here.as<StepState>() = {0, 0, step_, step_ + 1, 0, optimizer.lr, 1.0};
-    block = here.on(device());
-  }
-
-  StepsResult result;
+  const Ledger ledger(steps, optimizer.lr, step_, device());
   const Kernels& kernels = device().kernels();
   int64_t done = 0;
-  while (done < steps && result.finite) {
+  bool finite = true;
+  while (done < steps && finite) {
     const bool last = done == steps - 1;
-    const int64_t at = queues ? 0 : done;  // a state says which value
+    const int64_t at = ledger.state.data() ? 0 : done;  // a state says itself which value
     const Step step{kernels,
                     samples,
                     optimizer,
@@ -192,26 +211,17 @@ StepsResult Codec::run(const char* op, const Array& x, const Array& order, int64
                     step_ + done,
                     indices.as<int64_t>() + done * batch_size,
                     last ? last_inverse.data() : inverse.data(),
-                    values.as<double>() + at,
-                    weights.as<double>() + at,
-                    errors.as<int64_t>(),
-                    block.as<StepState>()};
+                    ledger.values.as<double>() + at,
+                    ledger.weights.as<double>() + at,
+                    ledger.errors.as<int64_t>(),
+                    ledger.state.as<StepState>()};
     learn(step);
-    if (queues) kernels.advance({step.state, step.rows, rates.as<double>(), steps});
-    result.finite = !step.ruined();
+    if (step.state) kernels.advance({step.state, step.rows, ledger.rates.as<double>(), steps});
+    finite = !step.ruined();
     ++done;
   }
-  int64_t updates = done - (result.finite ? 0 : 1);
-  if (queues) {
-    const Array here = block.on(cpu_device());
-    const StepState& state = *here.as<StepState>();
-    result.finite = state.stopped == 0;
-    updates = state.slot;
-    done = updates + (result.finite ? 0 : 1);
-  }
-  step_ += updates;
-  result.losses = values.on(cpu_device()).sliced(0, 0, done, 1);
-  result.weight = weights.on(cpu_device()).sliced(0, 0, done, 1);
+  const StepsResult result = ledger.read(done, finite);
+  step_ += result.losses.size() - (result.finite ? 0 : 1);
   return result;
 }
 
@@ -272,20 +282,7 @@ void Codec::imitate(const Step& step, const Autoencoder& kind) {
     step.kernels.activate_grad({kind.g, dtype(), slope, visible, dy, zy, output_.data(), dy});
   sum_rows(step, dy, step.rows, kC);
 
-  GemmArgs args;  // dh[B,H] = dy[B,I] v^T[I,H] f'
-  args.dtype = dtype(), args.precision = precision_;
-  args.M = step.rows, args.N = units(), args.K = inputs();
-  args.A = dy, args.lda = inputs();
-  args.B = parameters_[tied ? kW : kV].value.data(), args.ldb = tied ? units() : inputs();
-  args.trans_b = !tied;
-  args.C = dh, args.ldc = units();
-  args.epilogue = Epilogue::backprop;
-  args.activation = kind.f, args.slope = kind.slope;
-  args.z = zh, args.ldz = units();
-  args.y = h, args.ldy = units();
-  args.db = parameters_[kB].gradient.data();
-  step.kernels.gemm(args);
-
+  propagate(step, {tied ? kW : kV, !tied, kB, kind.f, kind.slope, zh}, dy, h, dh);
   descend(step, kW, xc, dh, tied ? 2 * step.rows : step.rows, 1.0);
   if (!tied) descend(step, kV, h, dy, step.rows, 1.0);
   for (const Place bias : {kB, kC}) update(step, bias);
@@ -313,6 +310,24 @@ void Codec::activate(const Step& step, const Product& product, const void* x, vo
   args.activation = product.activation, args.slope = product.slope;
   args.bias = parameters_[product.bias].value.data();
   args.z = product.z, args.ldz = args.N;
+  step.kernels.gemm(args);
+}
+
+// dh[B,H] = dy[B,I] w[I,H] f'(z, h), or by the weights transposed; and the gradient of the bias of h
+void Codec::propagate(const Step& step, const Product& product, const void* dy, const void* h, void* dh) const {
+  const Array& w = parameters_[product.weights].value;
+  GemmArgs args;
+  args.dtype = dtype(), args.precision = precision_;
+  args.trans_b = product.transposed;
+  args.M = step.rows, args.N = units(), args.K = inputs();
+  args.A = dy, args.lda = inputs();
+  args.B = w.data(), args.ldb = w.shape()[1];
+  args.C = dh, args.ldc = units();
+  args.epilogue = Epilogue::backprop;
+  args.activation = product.activation, args.slope = product.slope;
+  args.z = product.z, args.ldz = units();
+  args.y = h, args.ldy = units();
+  args.db = parameters_[product.bias].gradient.data();
   step.kernels.gemm(args);
 }
 

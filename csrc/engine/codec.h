@@ -53,6 +53,7 @@ class Codec {
  private:
   enum Place { kW, kB, kC, kV };  // in parameters_
   struct Step;
+  struct Ledger;
   struct Autoencoder {
     Activation f, g;
     double slope;
@@ -76,6 +77,7 @@ class Codec {
 
   void gather(const Step& step, void* x) const;
   void activate(const Step& step, const Product& product, const void* x, void* y) const;
+  void propagate(const Step& step, const Product& product, const void* dy, const void* h, void* dh) const;
   void sample(const Step& step, int64_t gibbs_step, const void* p, void* h) const;
   void corrupt(const Step& step, const Autoencoder& kind, const void* x, void* y) const;
   void take_loss(const Step& step, Loss loss, const void* y, const void* targets, void* dy) const;
