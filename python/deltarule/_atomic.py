@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import math
 import os
 from pathlib import Path
+from typing import Any
 
 PathLike = str | os.PathLike[str]
 
@@ -32,6 +35,20 @@ def replace(path: PathLike, content: bytes) -> None:
         raise
 
 
+def replace_json(path: PathLike, content: Any) -> None:
+    """`replace` with `to_json` of ``content`` and a newline."""
+    replace(path, (to_json(content) + "\n").encode())
+
+
+def to_json(content: Any) -> str:
+    """JSON of ``content``: NaN and inf, which JSON has no name for, as null, NumPy's numbers as Python's.
+
+    >>> to_json((1, float("nan")))
+    '[\\n  1,\\n  null\\n]'
+    """
+    return json.dumps(_finite(content), indent=2)
+
+
 def check_writable(path: PathLike) -> None:
     """Raise OSError if `replace` could not write ``path``; leaves nothing behind."""
     target = Path(os.path.realpath(path))
@@ -48,3 +65,15 @@ def check_writable(path: PathLike) -> None:
 def _temporary(target: Path) -> Path:
     # Random, not the process: two threads may write the same name.
     return target.with_name(f".{target.name}.{os.urandom(4).hex()}.tmp")
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    if hasattr(value, "tolist"):
+        return _finite(value.tolist())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

@@ -1,4 +1,4 @@
-"""The command ``deltarule``: train, predict, info.
+"""The command ``deltarule``: train, predict, info, reproduce.
 
 Every mistake of a user ends here as one line on stderr and exit code 2. Exit code 130 is Ctrl-C.
 """

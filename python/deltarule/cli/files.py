@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import datetime
 import importlib
-import json
-import math
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -13,18 +11,17 @@ from typing import Any
 
 import click
 
-from .._atomic import replace
+from .._atomic import replace_json, to_json
 
 RUNS = Path("runs")
 
 
 def write_json(path: str | Path, content: Any) -> None:
     """Write `content` to `path` through a temporary name; '-' is stdout, NaN and inf become null."""
-    text = json.dumps(_finite(content), indent=2)
     if str(path) == "-":
-        click.echo(text)
-        return
-    replace(path, (text + "\n").encode())
+        click.echo(to_json(content))
+    else:
+        replace_json(path, content)
 
 
 def check_writable(path: str | Path, option: str) -> None:
@@ -90,16 +87,3 @@ def _probe(folder: Path, what: str) -> None:
             pass
     except OSError as error:
         raise OSError(f"{what}: cannot write in {folder} ({error.strerror})") from error
-
-
-def _finite(value: Any) -> Any:
-    """`value` with NaN and inf as None (JSON has no name for them) and NumPy scalars as Python's."""
-    if isinstance(value, dict):
-        return {str(key): _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    if hasattr(value, "tolist"):
-        return _finite(value.tolist())
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value

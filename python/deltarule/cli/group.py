@@ -7,6 +7,7 @@ import click
 from .. import __version__
 from .info import info
 from .predict import predict
+from .reproduce import reproduce
 from .train import train
 
 
@@ -20,10 +21,11 @@ def group(ctx: click.Context) -> None:
     deltarule train                                  a deep net on scikit-learn's digits
     deltarule train --data mnist --hidden 300-100    the same on MNIST
     deltarule predict runs/NAME/model.safetensors digit.png
+    deltarule reproduce lecture                      a classic result, redone
     """
     if ctx.invoked_subcommand is None:
         click.echo(ctx.get_help())
 
 
-for command in (train, predict, info):
+for command in (train, predict, info, reproduce):
     group.add_command(command)

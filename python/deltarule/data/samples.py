@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -157,3 +158,12 @@ class Dataset:
         if self.train.y.ndim == 2:
             return int(self.train.y.shape[1])
         return len(self.classes) if self.classes is not None else int(self.train.y.max()) + 1
+
+    def sha256(self) -> str:
+        """Of all samples and targets: whether a resumed run sees the data it was started on."""
+        total = hashlib.sha256()
+        for samples in (self.train, self.test):
+            for array in (samples.x, samples.y):
+                total.update(f"{array.dtype} {array.shape}".encode())
+                total.update(np.ascontiguousarray(array).tobytes())
+        return total.hexdigest()

@@ -29,8 +29,9 @@ class Progress:
                     "fit: progress needs tqdm; pip install 'deltarule[train]', or progress=False"
                 ) from error
             self._bar = tqdm(
-                total=samples * epochs, initial=done, unit=" samples", unit_scale=True, dynamic_ncols=True
-            )
+                total=samples * epochs, initial=done, unit=" samples", unit_scale=True, dynamic_ncols=True,
+                leave=None,  # not inside another bar
+            )  # fmt: skip
 
     def update(self, samples: int, epoch: int, loss: float, history: History) -> None:
         """``samples`` more are done; ``loss`` is the epoch's so far."""

@@ -1,0 +1,74 @@
+"""``deltarule reproduce``: classic results, redone."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+import click
+
+from .. import papers
+from .files import RUNS, check_writable, require, write_json
+
+
+@click.command(short_help="Redo a classic result of deep learning.")
+@click.argument("name", metavar="NAME")
+@click.option("--quick", is_flag=True, default=None, help="Minutes instead of hours; keeps the ordering.")
+@click.option("--seeds", type=click.IntRange(min=1), metavar="N",
+              help="Repeat with the seeds 0 to N-1. [default: 3; --quick 1]")  # fmt: skip
+@click.option("--device", metavar="NAME", help="cpu, cuda, cuda:1. [default: cpu]")
+@click.option("--precision", type=click.Choice(["highest", "high", "medium"]),
+              help="Of matrix products. [default: highest]")  # fmt: skip
+@click.option("--data-dir", metavar="DIR", help="Folder that holds the files of MNIST. [default: downloaded]")
+@click.option("--out", metavar="DIR", help="Folder to write. [default: runs/NAME]")
+@click.option("--resume", is_flag=True, help="Go on with the run in --out; what is not given is the run's.")
+@click.option("--json", "json_path", metavar="FILE", help="Write the report to FILE as JSON ('-': stdout).")
+def reproduce(
+    name: str,
+    quick: bool | None,
+    seeds: int | None,
+    device: str | None,
+    precision: str | None,
+    data_dir: str | None,
+    out: str | None,
+    resume: bool,
+    json_path: str | None,
+) -> int:
+    """Redo the result NAME: its table beside the paper's, its figures, in runs/NAME.
+
+    \b
+    deltarule reproduce lecture
+    deltarule reproduce glorot2010 --quick --data-dir mnist
+    deltarule reproduce glorot2010 --resume
+    """
+    from ..papers.report import as_text
+    from ..papers.runner import reproduce as run
+
+    require(["matplotlib", "tqdm"])
+    papers.load(name)  # an unknown name is the first to be told
+    if json_path is not None:
+        check_writable(json_path, "--json")
+    folder = RUNS / name if out is None else Path(out).expanduser()
+    quiet = json_path == "-"
+    try:
+        report = run(
+            name, folder, quick, seeds, device, precision, data_dir, resume,
+            progress=True, say=lambda line: click.echo(line, err=quiet),
+        )  # fmt: skip
+    except KeyboardInterrupt:
+        from . import INTERRUPTED
+
+        click.echo(_interrupted(name, folder), err=True)
+        return INTERRUPTED
+    if not quiet:
+        click.echo(as_text(report))
+    if json_path is not None:
+        write_json(json_path, report)
+    return 0
+
+
+def _interrupted(name: str, folder: Path) -> str:
+    if not (folder / "settings.json").is_file():
+        return "interrupted before anything was done"
+    command = ["deltarule", "reproduce", name, "--out", str(folder), "--resume"]
+    return f"interrupted; what is done is in {folder}. Go on with:\n  {shlex.join(command)}"
