@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -34,12 +35,12 @@ ENCODE_ROWS = 1000
 def greedy(
     net: Network,
     x: Any,
-    method: Method | tuple[Method, ...] | list[Method],
+    method: Method | Sequence[Method],
     *,
     y: Any = None,
     layers: int | None = None,
-    optimizer: Optimizer | tuple[Optimizer, ...] | list[Optimizer] | None = None,
-    epochs: int | tuple[int, ...] | list[int] = 10,
+    optimizer: Optimizer | Sequence[Optimizer] | None = None,
+    epochs: int | Sequence[int] = 10,
     batch_size: int = 100,
     seed: int | None = None,
     progress: bool | str = False,
