@@ -81,7 +81,9 @@ def method(
     return [pretrain.AutoEncoder(corruption=corruption[index]) for index in range(layers)]
 
 
-DEF
+def train_first(
+    work: Work, net: nn.Network, name: str, x: Any, y: Any, how: Settings, layers: int
+) -> list[dict[str, Any]]:
     """Pre-train the lowest ``layers`` of a net; the records of the epochs."""
     path = work.folder / "pretraining.safetensors"
     trained = pretrain.greedy(
