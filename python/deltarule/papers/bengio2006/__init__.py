@@ -19,37 +19,39 @@ MODELS = ("shallow", "none", *PRETRAINED)
 
 def settings(quick: bool) -> dict[str, Any]:
     """Sizes, and how each model is pre-trained and fine-tuned."""
-    fine_tuning = {"lr": 0.1, "batch_size": 20, "epochs": 40, "patience": 10}
-    pretraining = {"batch_size": 100, "momentum": 0.5}
-    full = {
-        "hidden": [1000, 1000, 1000],
-        "train": 50000,
-        "validation": 10000,
-        "models": {
-            "shallow": {"fit": {**fine_tuning, "epochs": 100}},
-            "none": {"fit": {**fine_tuning, "epochs": 100, "patience": 20}},
-            "supervised": {"pretrain": {**pretraining, "lr": 0.1, "epochs": 5}, "fit": fine_tuning},
-            "autoencoder": {"pretrain": {**pretraining, "lr": 0.05, "epochs": 10}, "fit": fine_tuning},
-            "denoising": {
-                "pretrain": {**pretraining, "lr": 0.05, "epochs": 20, "corruption": [0.1, 0.2, 0.3]},
-                "fit": fine_tuning,
-            },
-            "dbn": {"pretrain": {**pretraining, "lr": 0.1, "epochs": 20}, "fit": fine_tuning},
+    return QUICK if quick else FULL
+
+
+FINE_TUNING = {"lr": 0.1, "batch_size": 20, "epochs": 40, "patience": 8}
+PRETRAINING = {"batch_size": 100, "momentum": 0.5}
+FULL: dict[str, Any] = {
+    "quick": False,
+    "hidden": [800, 800, 800],
+    "train": 50000,
+    "validation": 10000,
+    "models": {
+        "shallow": {"fit": {**FINE_TUNING, "epochs": 100}},
+        "none": {"fit": {**FINE_TUNING, "epochs": 80, "patience": 20}},
+        "supervised": {"pretrain": {**PRETRAINING, "lr": 0.1, "epochs": 5}, "fit": FINE_TUNING},
+        "autoencoder": {"pretrain": {**PRETRAINING, "lr": 0.05, "epochs": 10}, "fit": FINE_TUNING},
+        "denoising": {
+            "pretrain": {**PRETRAINING, "lr": 0.05, "epochs": 20, "corruption": [0.1, 0.2, 0.3]},
+            "fit": FINE_TUNING,
         },
-        "few": {
-            "labels": [100, 300, 1000, 3000],
-            "validation": 2000,
-            "fit": {"lr": 0.1, "batch_size": 10, "epochs": 200, "patience": 30},
-        },
-        "codes": {
-            "hidden": [500, 250, 2],
-            "pretrain": {**pretraining, "lr": 0.1, "epochs": 5},
-            "fit": {"lr": 1e-3, "batch_size": 100, "epochs": 10},
-        },
-    }
-    if not quick:
-        return full
-    return full
+        "dbn": {"pretrain": {**PRETRAINING, "lr": 0.1, "epochs": 20}, "fit": FINE_TUNING},
+    },
+    "few": {
+        "labels": [100, 300, 1000, 3000],
+        "validation": 2000,
+        "fit": {"lr": 0.1, "batch_size": 10, "epochs": 150, "patience": 30},
+    },
+    "codes": {
+        "hidden": [500, 250, 2],
+        "pretrain": {**PRETRAINING, "lr": 0.1, "epochs": 5},
+        "fit": {"lr": 1e-3, "batch_size": 100, "epochs": 10},
+    },
+}
+QUICK: dict[str, Any] = {**FULL, "quick": True, "hidden": [400, 400, 400], "train": 10000}
 
 
 EXPERIMENT = Experiment(
