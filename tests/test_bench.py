@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 BENCH = pathlib.Path(__file__).parent.parent / "bench"
-BENCHES = ("gemm", "step", "online", "tiny", "elementwise", "overhead", "fit")
+BENCHES = ("gemm", "step", "online", "tiny", "elementwise", "overhead", "fit", "pretrain")
 
 
 @pytest.fixture

@@ -104,8 +104,8 @@ def test_autoencoder_is_the_oracle_s(device, dtype, corruption, own, case):
     order = np.random.default_rng(2).permutation(ROWS)
     rule, losses = Optimizer("sgd", 0.1, weight_decay=1e-2), []
     for step, rows in enumerate(batches(order, 10)):
-        u = uniforms((len(rows), INPUTS), _core.corruption_stream(2, step), "float32")
-        kept = (u >= corruption).astype(np.float64)
+        u = uniforms((len(rows), INPUTS), _core.corruption_stream(2, step), dtype)
+        kept = (u >= np.dtype(dtype).type(corruption)).astype(np.float64)
         losses.append(reference.loss(x[rows].astype(np.float64), kept, f, loss, g))
         rule.update(reference.parameters(), reference.gradients(x[rows].astype(np.float64), kept, f, loss, g))
     result = codec.autoencoder_steps(

@@ -146,7 +146,7 @@ StepsResult Codec::autoencoder_steps(const Array& x, const Array& order, int64_t
                     "; wanted a number in [0, 1)");
   check<ValueError>(kind.loss == Loss::squared_error || kind.g == Activation::linear, op, ": output is '", output,
                     "'; ", loss, " takes logits: wanted 'linear'");
-  kind.kept = number(1.0 - corruption, dtype(), device());
+  kind.lost = number(corruption, dtype(), device());
   return run(op, x, order, batch_size, optimizer, validated, [&](const Step& step) { imitate(step, kind); });
 }
 
@@ -341,12 +341,14 @@ void Codec::sample(const Step& step, int64_t gibbs_step, const void* p, void* h)
   step.kernels.activate({Activation::threshold, dtype(), 0.0, n, h, h});
 }
 
-// y[B,I] = x, or 0 where u < corruption: dropout, without the scale it puts on what is left.
+// y[B,I] = x, or 0 where u < corruption
 void Codec::corrupt(const Step& step, const Autoencoder& kind, const void* x, void* y) const {
   const int64_t n = step.rows * inputs();
   const uint64_t stream = corruption_stream(static_cast<uint64_t>(index_), static_cast<uint64_t>(step.number));
-  step.kernels.binary({Binary::multiply, dtype(), 1, {n}, x, {1}, kind.kept.data(), {0}, y, {1}});
-  step.kernels.dropout({dtype(), n, kind.corruption, seed_, stream, y, y});
+  step.kernels.fill_random({Random::uniform, dtype(), n, seed_, stream, 0.0, 1.0, y});
+  step.kernels.binary({Binary::subtract, dtype(), 1, {n}, y, {1}, kind.lost.data(), {0}, y, {1}});
+  step.kernels.activate({Activation::threshold, dtype(), 0.0, n, y, y});
+  step.kernels.binary({Binary::multiply, dtype(), 1, {n}, x, {1}, y, {1}, y, {1}});
 }
 
 // The minibatch's mean loss and its gradient dy[B,I]

@@ -59,7 +59,7 @@ class Codec {
     double slope;
     Loss loss;
     double corruption;
-    Array kept;  // 0-d: 1 - corruption
+    Array lost;  // 0-d: corruption
   };
   struct Product {
     Place weights;
