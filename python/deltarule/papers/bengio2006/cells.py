@@ -103,20 +103,22 @@ def train_first(
 
 
 def fine_tune(
-    work: Work, net: nn.Network, train: Samples, held_out: Samples, how: Settings, fit: str = "fit"
+    work: Work, net: nn.Network, train: Samples, held_out: Samples, how: Settings, name: str = "fit"
 ) -> Result:
     """Train the whole net; the weights are those of the best epoch on the validation images."""
-    stopping = nn.EarlyStopping("validation_error", patience=how["patience"])
-    history = work.fit(
-        net,
+    path = work.folder / f"{name}.safetensors"
+    # Ctrl-C writes a checkpoint whatever `every` is; the epochs on few images take less than the file.
+    saving = nn.Checkpoint(path, every=max(1, 50000 // len(train)))
+    history = net.fit(
         train.x,
         train.y,
-        name=fit,
-        optimizer=nn.SGD(how["lr"]),
+        nn.SGD(how["lr"]),
         epochs=how["epochs"],
         batch_size=min(how["batch_size"], len(train)),
         validation=(held_out.x, held_out.y),
-        callbacks=[stopping],
+        callbacks=[nn.EarlyStopping("validation_error", patience=how["patience"]), saving],
+        progress=work.progress,
+        resume=path if path.is_file() else None,
     )
     best = history.best or history.epochs[-1]
     return {
