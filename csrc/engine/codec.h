@@ -5,9 +5,8 @@
 // Contrastive divergence (Hinton 2002) takes it as a restricted Boltzmann machine: f and g are sigmoid, v is w
 // transposed. Back-propagation (Vincent et al. 2008: of x with a part of it set to 0) takes it as an auto-encoder.
 //
-// Memory   what the rows of a minibatch meet lies in pairs, one above the other: then the difference of the two terms
-// of
-//          w's gradient, or their sum, is one product of 2B rows, and gemm's epilogue updates w with it.
+// Memory   the rows a minibatch meets lie in pairs, one above the other: the sum or difference of the two terms of w's
+//          gradient is then one product over 2B rows, whose epilogue updates w.
 // Threads  calls on one codec from several threads take turns.
 #pragma once
 
@@ -24,8 +23,7 @@ namespace deltarule {
 
 class Codec {
  public:
-  // Arrays on one device, changed in place by the steps; without v it is w transposed. `index` names the random
-  // streams.
+  // Arrays on one device, changed in place by the steps; without v it is w transposed. `index`: of the random streams.
   Codec(const Array& w, const Array& b, const Array& c, const std::optional<Array>& v, const std::string& precision,
         uint64_t seed, int64_t index);
 
