@@ -28,7 +28,11 @@ TINY = {
         "denoising": {"pretrain": {**PRETRAIN, "corruption": [0.1, 0.2]}, "fit": FIT},
         "dbn": {"pretrain": PRETRAIN, "fit": FIT},
     },
-    "few": {"labels": [50, 100, 5000], "validation": 50, "fit": FIT},
+    "few": {
+        "labels": [50, 100, 5000],
+        "validation": 50,
+        "fit": dict.fromkeys(("shallow", "none", "dbn"), FIT),
+    },
     "codes": {"hidden": [10, 2], "pretrain": PRETRAIN, "fit": {"lr": 1e-3, "batch_size": 20, "epochs": 2}},
 }
 
@@ -103,7 +107,7 @@ def test_few_labels_learn_from_the_others_images(tmp_path):
     """The arm without pre-training starts from the seed's weights, the other from those of the Boltzmann machines."""
     work = Work(TINY, "cpu", "highest", None, tmp_path, dataset=data.load("digits"))
     result = cells.train_few(work, 0)
-    assert list(result["none"]) == list(result["dbn"]) == ["50", "100"]
+    assert all(list(result[name]) == ["50", "100"] for name in ("shallow", "none", "dbn"))
     assert result["none"]["50"]["train_losses"] != result["dbn"]["50"]["train_losses"]
 
 
@@ -129,8 +133,8 @@ def fake(errors, few=None):
                 "validation_errors": [value / 100],
             }
     for seed, (none, dbn) in enumerate(few or []):
-        record = {"none": {"1000": {"test_error": none / 100}}, "dbn": {"1000": {"test_error": dbn / 100}}}
-        found[f"few-seed{seed}"] = record
+        arms = {"shallow": 9.0, "none": none, "dbn": dbn}
+        found[f"few-seed{seed}"] = {name: {"1000": {"test_error": e / 100}} for name, e in arms.items()}
     return found
 
 

@@ -32,7 +32,10 @@ FULL: dict[str, Any] = {
     "models": {
         "shallow": {"fit": {**FINE_TUNING, "epochs": 80}},
         "none": {"fit": {**FINE_TUNING, "epochs": 60, "patience": 15}},
-        "supervised": {"pretrain": {**PRETRAINING, "lr": 0.1, "epochs": 5}, "fit": FINE_TUNING},
+        "supervised": {
+            "pretrain": {"batch_size": 20, "momentum": 0.5, "lr": 0.25, "epochs": 3},
+            "fit": FINE_TUNING,
+        },
         "autoencoder": {"pretrain": {**PRETRAINING, "lr": 0.05, "epochs": 10}, "fit": FINE_TUNING},
         "denoising": {
             "pretrain": {**PRETRAINING, "lr": 0.05, "epochs": 20, "corruption": [0.1, 0.2, 0.3]},
@@ -43,7 +46,11 @@ FULL: dict[str, Any] = {
     "few": {
         "labels": [100, 300, 1000, 3000],
         "validation": 2000,
-        "fit": {"lr": 0.1, "batch_size": 10, "epochs": 150, "patience": 30},
+        "fit": {
+            "shallow": {"lr": 0.5, "batch_size": 10, "epochs": 150, "patience": 30},
+            "none": {"lr": 0.5, "batch_size": 10, "epochs": 300, "patience": 100},
+            "dbn": {"lr": 0.1, "batch_size": 10, "epochs": 150, "patience": 30},
+        },
     },
     "codes": {
         "hidden": [500, 250, 2],

@@ -151,25 +151,24 @@ def few_counts(settings: Settings, images: Dataset) -> list[int]:
 
 
 def train_few(work: Work, seed: int) -> Result:
-    """A deep net with the labels of few images: pre-trained as a DBN on all of them without labels, and not."""
+    """Few labels: a shallow net, a deep one, and a deep one pre-trained as a DBN on all images without labels."""
     images, settings = work.images(), work.settings
     train, held_out = parts(images, settings)
+    hidden, few = settings["hidden"], settings["few"]
     unlabelled = np.concatenate([train.x, held_out.x])
-    judges = held_out.take(slice(0, settings["few"]["validation"]))
-    trained = new_net(work, images, settings["hidden"], seed)
-    train_first(
-        work, trained, "dbn", unlabelled, None, settings["models"]["dbn"]["pretrain"], len(settings["hidden"])
-    )
+    judges = held_out.take(slice(0, few["validation"]))
+    trained = new_net(work, images, hidden, seed)
+    train_first(work, trained, "dbn", unlabelled, None, settings["models"]["dbn"]["pretrain"], len(hidden))
     start = [parameter.copy() for parameter in trained.parameters]
-    result: dict[str, Any] = {"none": {}, "dbn": {}}
+    result: dict[str, Any] = {name: {} for name in few["fit"]}
     for count in few_counts(settings, images):
         labelled = train.split(count / len(train), seed=seed)[1]
-        for name in ("none", "dbn"):
-            net = new_net(work, images, settings["hidden"], seed)
+        for name, how in few["fit"].items():
+            net = new_net(work, images, hidden[:1] if name == "shallow" else hidden, seed)
             if name == "dbn":
                 for parameter, value in zip(net.parameters, start, strict=True):
                     parameter[...] = value
-            record = fine_tune(work, net, labelled, judges, settings["few"]["fit"], f"{name}-{count}")
+            record = fine_tune(work, net, labelled, judges, how, f"{name}-{count}")
             test_error = net.evaluate(images.test.x, images.test.y)[1]
             result[name][str(count)] = {**record, "test_error": test_error}
     return result

@@ -75,7 +75,7 @@ def percent(records: Sequence[Result], key: str) -> list[float]:
 
 def few_errors(results: Mapping[str, Result]) -> dict[str, dict[int, list[float]]]:
     """Test errors in % by model, number of labels and seed."""
-    found: dict[str, dict[int, list[float]]] = {"none": {}, "dbn": {}}
+    found: dict[str, dict[int, list[float]]] = {"shallow": {}, "none": {}, "dbn": {}}
     for key, result in results.items():
         if not key.startswith("few-"):
             continue
@@ -126,10 +126,11 @@ def few_table(few: Mapping[str, Mapping[int, Sequence[float]]]) -> Table:
     for count, without in few["none"].items():
         trained = few["dbn"][count]
         ratio = mean(trained) / mean(without) if mean(without) > 0 else None
-        rows.append([count, mean(without), spread(without), mean(trained), spread(trained), ratio])
+        errors = [number for name in few for number in (mean(few[name][count]), spread(few[name][count]))]
+        rows.append([count, *errors, ratio])
     return Table(
         "Few labels, all images without: test error in %",
-        ["labels", "no pre-training", "spread", "DBN", "spread", "ratio"],
+        ["labels", *(column for name in few for column in (TITLES[name], "spread")), "DBN / no pre-training"],
         rows,
     )
 
@@ -236,11 +237,11 @@ def draw_few(few: Mapping[str, Mapping[int, Sequence[float]]]) -> Figure:
 
     figure = Figure(figsize=(6, 4.5), layout="constrained")
     axes = figure.subplots()
-    for name, label, color in (("none", "no pre-training", "0.4"), ("dbn", "DBN on all images", "tab:blue")):
+    for name, color in (("shallow", "0.7"), ("none", "0.4"), ("dbn", "tab:blue")):
         counts = sorted(few[name])
         means = [mean(few[name][count]) for count in counts]
         spreads = [spread(few[name][count]) or 0.0 for count in counts]
-        axes.errorbar(counts, means, yerr=spreads, marker="o", capsize=3, color=color, label=label)
+        axes.errorbar(counts, means, yerr=spreads, marker="o", capsize=3, color=color, label=TITLES[name])
     axes.set_xscale("log")
     axes.set_yscale("log")
     axes.set_xlabel("labelled images")
