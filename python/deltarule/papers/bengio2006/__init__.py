@@ -47,8 +47,8 @@ FULL: dict[str, Any] = {
         "labels": [100, 300, 1000, 3000],
         "validation": 2000,
         "fit": {
-            "shallow": {"lr": 0.5, "batch_size": 10, "epochs": 150, "patience": 30},
-            "none": {"lr": 0.5, "batch_size": 10, "epochs": 300, "patience": 100},
+            "shallow": {"lr": 1.0, "batch_size": 10, "epochs": 150, "patience": 30},
+            "none": {"lr": 1.0, "batch_size": 10, "epochs": 200, "patience": 80},
             "dbn": {"lr": 0.1, "batch_size": 10, "epochs": 150, "patience": 30},
         },
     },
