@@ -13,7 +13,9 @@ import numpy as np
 import pytest
 
 BENCH = pathlib.Path(__file__).parent.parent / "bench"
-BENCHES = ("gemm", "step", "online", "tiny", "elementwise", "overhead", "fit", "deform", "sklearn_mlp")
+BENCHES = (
+    "gemm", "step", "online", "tiny", "elementwise", "overhead", "fit", "deform", "pretrain", "sklearn_mlp",
+)  # fmt: skip
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@
 
 namespace deltarule {
 void bind_array(pybind11::module_& m);
+void bind_codec(pybind11::module_& m);
 void bind_cuda(pybind11::module_& m);
 void bind_deform(pybind11::module_& m);
 void bind_direct(pybind11::module_& m);
@@ -40,6 +41,7 @@ PYBIND11_MODULE(_core, m) {
   bind_dlpack(m);
   bind_network(m);
   bind_deform(m);
+  bind_codec(m);
   bind_kernels(m);
   bind_cuda(m);
 }

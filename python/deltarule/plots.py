@@ -155,6 +155,74 @@ def predictions(targets: ArrayLike, values: ArrayLike, most: int = 9) -> Figure:
     return figure
 
 
+def reconstructions(
+    originals: ArrayLike, reconstructed: ArrayLike, image_shape: tuple[int, int], most: int = 10
+) -> Figure:
+    """Draw images [n,h*w], those an auto-encoder made of them [n,h*w] below: the first `most` of them.
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not fit each other.
+    """
+    from matplotlib.figure import Figure
+
+    above, below = np.asarray(originals), np.asarray(reconstructed)
+    if above.ndim != 2 or below.shape != above.shape:
+        raise ValueError(
+            f"reconstructions: reconstructions are {below.shape}, originals {above.shape}; "
+            "both must be the same (n, h*w)"
+        )
+    count = min(len(above), most)
+    if count == 0:
+        raise ValueError("reconstructions: no images to draw")
+    figure = Figure(figsize=(1.1 * count, 2.4), layout="constrained")
+    panels = figure.subplots(2, count, squeeze=False)
+    for row, images in enumerate((above, below)):
+        for column, panel in enumerate(panels[row]):
+            panel.imshow(images[column].reshape(image_shape), cmap="gray_r")
+            panel.set_xticks([])
+            panel.set_yticks([])
+    panels[0][0].set_ylabel("original")
+    panels[1][0].set_ylabel("reconstruction")
+    return figure
+
+
+def code_plane(
+    codes: ArrayLike, labels: ArrayLike | None = None, classes: Sequence[str] | None = None
+) -> Figure:
+    """Draw codes [n,2] as points of the plane, in a colour for each of their `labels` [n].
+
+    Raises
+    ------
+    ValueError
+        If the codes are not pairs, or labels are not one a code.
+    """
+    from matplotlib.figure import Figure
+
+    points = np.asarray(codes)
+    if points.ndim != 2 or points.shape[1] != 2:
+        raise ValueError(f"code_plane: codes are {points.shape}; wanted (n, 2)")
+    figure = Figure(figsize=(7, 6.5), layout="constrained")
+    axes = figure.subplots()
+    if labels is None:
+        axes.scatter(points[:, 0], points[:, 1], s=4, color=TRAIN_COLOR)
+    else:
+        true = np.asarray(labels)
+        if true.shape != (len(points),):
+            raise ValueError(
+                f"code_plane: labels are {true.shape}; wanted ({len(points)},), one for each code"
+            )
+        for label in np.unique(true):
+            chosen = points[true == label]
+            name = str(label) if classes is None else classes[int(label)]
+            axes.scatter(chosen[:, 0], chosen[:, 1], s=4, color=f"C{int(label) % 10}", label=name)
+        axes.legend(markerscale=3)
+    axes.set_xlabel("code 1")
+    axes.set_ylabel("code 2")
+    return figure
+
+
 def pruning_curve(points: Sequence[Pruned], title: str = "") -> Figure:
     """Draw validation error (loss, for regression) over the weights that live, pruned and fine-tuned.
 

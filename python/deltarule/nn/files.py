@@ -21,6 +21,7 @@ VERSION = 1
 MODEL = "deltarule model"
 CHECKPOINT = "deltarule checkpoint"
 COMMITTEE = "deltarule committee"
+PRETRAINING = "deltarule pretraining"
 LENGTH_BYTES = 8
 MAX_HEADER_BYTES = 100_000_000  # the format's own limit
 
@@ -73,7 +74,7 @@ def read(path: PathLike, kind: str) -> tuple[Tensors, dict[str, Any]]:
     if found != kind:
         what = (
             f"a {found}"
-            if found in (MODEL, CHECKPOINT, COMMITTEE)
+            if found in (MODEL, CHECKPOINT, COMMITTEE, PRETRAINING)
             else "a safetensors file, but not of deltarule"
         )
         raise ValueError(f"{path} is {what}; wanted a {kind}")
