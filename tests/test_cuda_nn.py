@@ -123,6 +123,25 @@ def test_what_changes_between_calls_is_seen():
         assert_trained(net, reference, 40)
 
 
+def test_the_updates_of_a_step_are_one_launch(launches):
+    """Biases alone, or all parameters, clipped or not, in a recorded step and in one queued kernel by kernel."""
+
+    def of_a_step(rule):
+        net = nn.mlp([6, 7, 8, 9, 8, 7, 3], device="cuda", seed=5)
+        steps = lambda count: net.engine.train_steps(X[: 9 * count], Y[: 9 * count], None, 9, rule.build())  # noqa: E731
+        steps(1)
+        queued = launches(lambda: steps(1))
+        steps(2)
+        assert launches(lambda: steps(4)) == 4 * queued
+        return queued
+
+    sgd = of_a_step(nn.SGD(0.1))
+    forward, backward, rest = 6, 5, 4  # gather, loss, biases, advance
+    assert sgd == forward + backward + 6 + rest
+    assert of_a_step(nn.Adam(0.01)) == of_a_step(nn.Momentum(0.1)) == sgd
+    assert of_a_step(nn.Adam(0.01, clip_norm=0.5)) == of_a_step(nn.SGD(0.1, clip_norm=0.5)) == sgd + 1
+
+
 @pytest.mark.parametrize("kind", [nn.SGD(0.1), nn.Adam(0.01)], ids=lambda o: o.kind)
 @pytest.mark.parametrize("batch", [1, 9])
 def test_resume_gives_the_bits_of_the_uninterrupted_run(kind, batch, tmp_path):
