@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import deltarule as dr
 import network_cases as cases
 import numpy as np
@@ -124,22 +126,24 @@ def test_what_changes_between_calls_is_seen():
 
 
 def test_the_updates_of_a_step_are_one_launch(launches):
-    """Biases alone, or all parameters, clipped or not, in a recorded step and in one queued kernel by kernel."""
+    """Of biases alone, or of all parameters: a layer more is a product forward, one backward, one for its weights."""
 
-    def of_a_step(rule):
-        net = nn.mlp([6, 7, 8, 9, 8, 7, 3], device="cuda", seed=5)
-        steps = lambda count: net.engine.train_steps(X[: 9 * count], Y[: 9 * count], None, 9, rule.build())  # noqa: E731
-        steps(1)
-        queued = launches(lambda: steps(1))
-        steps(2)
-        assert launches(lambda: steps(4)) == 4 * queued
-        return queued
+    def of_a_step(rule, layers):
+        net = nn.mlp([6, *range(7, 6 + layers), 3], device="cuda", seed=5)
 
-    sgd = of_a_step(nn.SGD(0.1))
-    forward, backward, rest = 6, 5, 4  # gather, loss, biases, advance
-    assert sgd == forward + backward + 6 + rest
-    assert of_a_step(nn.Adam(0.01)) == of_a_step(nn.Momentum(0.1)) == sgd
-    assert of_a_step(nn.Adam(0.01, clip_norm=0.5)) == of_a_step(nn.SGD(0.1, clip_norm=0.5)) == sgd + 1
+        def of(steps):
+            x, y = X[: 9 * steps], Y[: 9 * steps]
+            return launches(lambda: net.engine.train_steps(x, y, None, 9, rule.build()))
+
+        of(2)
+        return of(5) - of(4)
+
+    rules = [nn.SGD(0.1), nn.Momentum(0.1), nn.Adam(0.01)]
+    few, many = of_a_step(rules[0], 2), of_a_step(rules[0], 7)
+    assert many == few + 5 * 3
+    for rule in rules:
+        assert of_a_step(rule, 7) == many
+        assert of_a_step(replace(rule, clip_norm=0.5), 7) == many + 1
 
 
 @pytest.mark.parametrize("kind", [nn.SGD(0.1), nn.Adam(0.01)], ids=lambda o: o.kind)

@@ -9,7 +9,8 @@
 //            Adam's constants (two powers in float64) are computed by one thread of each block while the others' loads
 //            are on their way. Small tensors cost little more than their launch, so 64 of them share one; as many fit
 //            into the 4 KB that a launch's arguments may have.
-// Measured   not run on hardware yet. REGISTERS
+// Measured   not run on hardware yet. sm_90a: 14 to 32 registers, 58 to 66 for Adam (the powers); no spill, no
+//            stack: the list is read where the launch has put it.
 // Refs       formulas/optimizers.h; PyTorch's multi_tensor_apply.
 #include <cmath>
 #include <cstdint>
