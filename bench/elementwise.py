@@ -175,7 +175,7 @@ def slots(n: int, options: argparse.Namespace) -> Iterator[Case]:
         )
     for name in kernels.optimizer_names:
         cases[f"step {name}"] = (
-            lambda name=name: kernels.step(name, w, g, m, v, lr=1e-9, momentum=0.5),
+            lambda name=name: kernels.step(name, [(w, g, m, v, True)], lr=1e-9, momentum=0.5),
             None,
         )
     cases["dropout"] = (lambda: kernels.dropout(x, y, 0.5), None)

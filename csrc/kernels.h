@@ -8,6 +8,7 @@
 //   - Pointers are to device memory. Matrices are row-major with leading dimension ld (elements between rows).
 //     Strides are in elements, may be 0 (broadcast) or negative.
 //   - Extents may be 0. Then nothing is read, and only what the formula still defines is written.
+//   - Lists (StepArgs::tensors) are in the host's memory, and read before the slot returns.
 //   - Aliasing: an output may be the very same memory as an input of an element-wise slot (same pointer, same strides);
 //     partial overlap is not allowed. gemm's C overlaps no other operand: it holds partial sums.
 //   - beta = 0 means C is not read (NaN in it does not spread).
@@ -209,16 +210,23 @@ struct LossArgs {
   StepState* state = nullptr;
 };
 
-// One update of n parameters from their gradient; formulas in formulas/optimizers.h. The gradient is read as
-// grad_scale * g (clipping). m and v are the optimiser's slots, null where it has none.
-struct StepArgs {
-  Optimizer optimizer;
-  DType dtype;
+// n parameters next to each other, their gradient, and the optimiser's slots, null where it has none.
+struct StepTensor {
   int64_t n;
   void* w;
   const void* g;
   void* m;
   void* v;
+  bool decays;  // weight_decay is for them; else it counts as 0
+};
+
+// One update of every tensor of a list; formulas in formulas/optimizers.h. Gradients are read as grad_scale * g
+// (clipping). Tensors share no memory. Devices whose launches cost time make one of the whole list.
+struct StepArgs {
+  Optimizer optimizer;
+  DType dtype;
+  int64_t count;
+  const StepTensor* tensors;  // [count]
   double lr, momentum, beta1, beta2, eps, weight_decay, grad_scale;
   int64_t step;                      // 1 for the first update (Adam's bias correction)
   const StepState* state = nullptr;  // lr, updates, grad_scale, stopped
@@ -313,11 +321,12 @@ struct AdvanceArgs {
   int64_t steps;        // of the call
 };
 
-// grad_scale = min(1, clip_norm / sqrt(sum of squares[n])), for all gradients together; 1 where that sum is 0.
+// state->grad_scale = min(1, clip_norm / s), s^2 the sum, in float64, of the squares of all tensors' g; 1 where s is 0.
+// Of the tensors n and g alone are read.
 struct ClipArgs {
   DType dtype;
-  int64_t n;
-  const void* squares;  // [n] of dtype
+  int64_t count;
+  const StepTensor* tensors;  // [count]
   double clip_norm;
   StepState* state;
 };

@@ -1,10 +1,12 @@
 """What several test files share."""
 
+import ctypes
 import os
 import re
 from contextlib import contextmanager
 from pathlib import Path
 
+import deltarule as dr
 import pytest
 import tensor_cores
 from deltarule import _core
@@ -91,6 +93,22 @@ def device(request, monkeypatch):
     """Each device in turn; the networks of network_cases are on it."""
     monkeypatch.setattr("network_cases.DEVICE", request.param)
     return request.param
+
+
+@pytest.fixture
+def launches():
+    """launches(call): how many kernels it runs, which the GPU in software counts."""
+    if not (GPUS and dr.info()["cuda"]["emulated"]):
+        pytest.skip("no GPU in software")
+    kernels_run = ctypes.CDLL(_core.__file__).deltarule_shim_kernels_run
+    kernels_run.restype = ctypes.c_long
+
+    def count(call):
+        before = kernels_run()
+        call()
+        return kernels_run() - before
+
+    return count
 
 
 @pytest.fixture(scope="session")

@@ -176,11 +176,14 @@ def loss(name: str, rows: int, cols: int) -> Outputs:
 
 
 def step(name: str) -> Outputs:
-    w, g, m, v = (normal(1003, seed=seed) for seed in range(4))
-    kernels.step(
-        name, w, g, m, np.abs(v, out=v), lr=0.01, momentum=0.9, weight_decay=0.01, grad_scale=0.5, step=3
-    )
-    return [w, m, v]
+    """More tensors than a launch takes."""
+    tensors = []
+    for n in (1003, 5, *range(70)):
+        w, g, m, v = (normal(n, seed=seed) for seed in range(4))
+        tensors.append((w, g, m, np.abs(v), n % 3 != 1))
+    settings = {"lr": 0.01, "momentum": 0.9, "weight_decay": 0.01, "grad_scale": 0.5, "step": 3}
+    kernels.step(name, tensors, **settings)
+    return [x for w, _, m, v, _ in tensors for x in (w, m, v)]
 
 
 def online(inputs: int, outputs: int, momentum: float) -> Outputs:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import deltarule as dr
 import network_cases as cases
 import numpy as np
@@ -121,6 +123,27 @@ def test_what_changes_between_calls_is_seen():
         train(reference, Optimizer("sgd", lr), data, Y[:rows], np.arange(rows), batch)
         net.engine.train_steps(data, Y[:rows], None, batch, nn.SGD(lr).build())
         assert_trained(net, reference, 40)
+
+
+def test_the_updates_of_a_step_are_one_launch(launches):
+    """Of biases alone, or of all parameters: a layer more is a product forward, one backward, one for its weights."""
+
+    def of_a_step(rule, layers):
+        net = nn.mlp([6, *range(7, 6 + layers), 3], device="cuda", seed=5)
+
+        def of(steps):
+            x, y = X[: 9 * steps], Y[: 9 * steps]
+            return launches(lambda: net.engine.train_steps(x, y, None, 9, rule.build()))
+
+        of(2)
+        return of(5) - of(4)
+
+    rules = [nn.SGD(0.1), nn.Momentum(0.1), nn.Adam(0.01)]
+    few, many = of_a_step(rules[0], 2), of_a_step(rules[0], 7)
+    assert many == few + 5 * 3
+    for rule in rules:
+        assert of_a_step(rule, 7) == many
+        assert of_a_step(replace(rule, clip_norm=0.5), 7) == many + 1
 
 
 @pytest.mark.parametrize("kind", [nn.SGD(0.1), nn.Adam(0.01)], ids=lambda o: o.kind)

@@ -6,6 +6,8 @@
 
 #include <limits>
 #include <optional>
+#include <tuple>
+#include <vector>
 
 #include "bind/stage.h"
 #include "engine/names.h"
@@ -197,29 +199,42 @@ py::tuple loss(const std::string& name, const py::array& y, const Maybe& labels,
   return py::make_tuple(value, errors, weight);
 }
 
-void step(const std::string& name, py::array w, const py::array& g, Maybe m, Maybe v, double lr, double momentum,
-          double beta1, double beta2, double eps, double weight_decay, double grad_scale, int64_t t) {
+using GivenTensor = std::tuple<py::array, py::array, Maybe, Maybe, bool>;  // w, g, m, v, decays
+
+void step(const std::string& name, std::vector<GivenTensor> given, double lr, double momentum, double beta1,
+          double beta2, double eps, double weight_decay, double grad_scale, int64_t t) {
   Stage stage;
-  const DType dtype = dtype_of(w);
-  const int64_t n = w.size();
-  const StepArgs args{find_name<Optimizer>("step: name", name, kOptimizers),
-                      dtype,
-                      n,
-                      out(stage, w, dtype, n),
-                      run(stage, g, dtype, n),
-                      out(stage, m, dtype, n),
-                      out(stage, v, dtype, n),
-                      lr,
-                      momentum,
-                      beta1,
-                      beta2,
-                      eps,
-                      weight_decay,
-                      grad_scale,
-                      t};
-  const int slots = kOptimizers[static_cast<int>(args.optimizer)].slots;
-  check<ValueError>((slots < 1 || m) && (slots < 2 || v), "step: ", name, " has ", slots, " slots");
+  const auto optimizer = find_name<Optimizer>("step: name", name, kOptimizers);
+  const int slots = kOptimizers[static_cast<int>(optimizer)].slots;
+  const DType dtype = given.empty() ? DType::float32 : dtype_of(std::get<0>(given[0]));
+  std::vector<StepTensor> tensors;
+  for (auto& [w, g, m, v, decays] : given) {
+    check<ValueError>((slots < 1 || m) && (slots < 2 || v), "step: ", name, " has ", slots, " slots");
+    const int64_t n = w.size();
+    tensors.push_back({n, out(stage, w, dtype, n), run(stage, g, dtype, n), out(stage, m, dtype, n),
+                       out(stage, v, dtype, n), decays});
+  }
+  const StepArgs args{optimizer,      dtype,      static_cast<int64_t>(tensors.size()),
+                      tensors.data(), lr,         momentum,
+                      beta1,          beta2,      eps,
+                      weight_decay,   grad_scale, t};
   stage.call(&Kernels::step, args);
+}
+
+// What becomes of grad_scale, `scale` before, for these gradients; None where the table has no such slot.
+py::object clip(const std::vector<py::array>& gradients, double clip_norm, double scale, bool stopped) {
+  Stage stage;
+  if (Stage::device().kernels().clip == nullptr) return py::none();
+  const DType dtype = gradients.empty() ? DType::float32 : dtype_of(gradients[0]);
+  std::vector<StepTensor> tensors;
+  for (const py::array& g : gradients)
+    tensors.push_back({g.size(), nullptr, run(stage, g, dtype, g.size()), nullptr, nullptr, false});
+  StepState state{};
+  state.grad_scale = scale;
+  state.stopped = stopped;
+  const ClipArgs args{dtype, static_cast<int64_t>(tensors.size()), tensors.data(), clip_norm, stage.out(state)};
+  stage.call(&Kernels::clip, args);
+  return py::float_(state.grad_scale);
 }
 
 void gather_rows(const py::array& x, const Maybe& index, const Maybe& shift, const Maybe& scale, py::array y) {
@@ -287,9 +302,9 @@ void bind_elementwise_kernels(py::module_& kernels) {
   kernels.def("softmax", softmax, "x"_a, "y"_a, "log"_a = false);
   kernels.def("loss", loss, "name"_a, "y"_a, "labels"_a = Maybe{}, "targets"_a = Maybe{}, "weights"_a = Maybe{},
               "scale"_a = 1.0, "dy"_a = Maybe{}, "mean"_a = false);
-  kernels.def("step", step, "name"_a, "w"_a, "g"_a, "m"_a = Maybe{}, "v"_a = Maybe{}, "lr"_a = 0.0, "momentum"_a = 0.0,
-              "beta1"_a = 0.9, "beta2"_a = 0.999, "eps"_a = 1e-8, "weight_decay"_a = 0.0, "grad_scale"_a = 1.0,
-              "step"_a = 1);
+  kernels.def("step", step, "name"_a, "tensors"_a, "lr"_a = 0.0, "momentum"_a = 0.0, "beta1"_a = 0.9, "beta2"_a = 0.999,
+              "eps"_a = 1e-8, "weight_decay"_a = 0.0, "grad_scale"_a = 1.0, "step"_a = 1);
+  kernels.def("clip", clip, "gradients"_a, "clip_norm"_a, "scale"_a = 1.0, "stopped"_a = false);
   kernels.def("gather_rows", gather_rows, "x"_a, "index"_a, "shift"_a, "scale"_a, "y"_a);
   kernels.def("find", find, "x"_a, "least"_a = -std::numeric_limits<double>::infinity(), "below"_a = 0);
   kernels.def("fill_random", fill_random, "kind"_a, "y"_a, "seed"_a = 0, "stream"_a = 0, "lo"_a = 0.0, "hi"_a = 1.0);

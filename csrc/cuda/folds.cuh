@@ -5,6 +5,7 @@
 
 #include <cstdint>
 
+#include "cuda/pack.cuh"
 #include "cuda/team.cuh"
 #include "cuda/vec.cuh"
 #include "formulas/functions.h"
@@ -93,6 +94,34 @@ template <class T, class Visitor> void with_fold(Reduction op, const Visitor& vi
     case Reduction::argmin:
       return visit(FoldPlace<FoldMin<T>>{});
   }
+}
+
+// This thread's packs of x[begin, end), which the block's Threads threads share; begin is a multiple of the pack.
+template <class Op, bool Aligned, int Threads>
+__device__ __forceinline__ typename Op::Part fold_packs(const typename Op::Element* x, int64_t begin, int64_t end) {
+  using T = typename Op::Element;
+  constexpr int kBatch = 4;
+  constexpr int64_t kTile = Threads * kPack<T>;
+  auto part = Op::identity();
+  for (int64_t i = begin + int64_t{threadIdx.x} * kPack<T>; i < end; i += kBatch * kTile) {
+    Pack<T> pack[kBatch];
+#pragma unroll
+    for (int k = 0; k < kBatch; ++k)
+      pack[k] = i + k * kTile + kPack<T> <= end ? load_pack<Aligned>(x + i + k * kTile) : Pack<T>{};
+#pragma unroll
+    for (int k = 0; k < kBatch; ++k) {
+      const int64_t at = i + k * kTile;
+      if (at + kPack<T> <= end) {
+#pragma unroll
+        for (int e = 0; e < kPack<T>; ++e) part = Op::add(part, pack[k].element[e], at + e);
+      } else {
+#pragma unroll
+        for (int e = 0; e + 1 < kPack<T>; ++e)
+          if (at + e < end) part = Op::add(part, x[at + e], at + e);
+      }
+    }
+  }
+  return part;
 }
 
 }  // namespace

@@ -20,7 +20,6 @@
 //            spills; packs are single 16-byte loads.
 // Refs       kernels.h; Harris, "Optimizing parallel reduction in CUDA"; the CUDA sample threadFenceReduction.
 #include "cuda/folds.cuh"
-#include "cuda/pack.cuh"
 #include "cuda/run.cuh"
 #include "cuda/slots.h"
 
@@ -78,34 +77,6 @@ __global__ void __launch_bounds__(kShortThreads)
   if (row < outer && team.rank() == 0) y[row] = Op::result(whole);
 }
 
-// This thread's packs of x[begin, end); begin is a multiple of the pack.
-template <class Op, bool Aligned>
-__device__ __forceinline__ typename Op::Part fold_packs(const typename Op::Element* x, int64_t begin, int64_t end) {
-  using T = typename Op::Element;
-  constexpr int kBatch = 4;
-  constexpr int64_t kTile = kLongThreads * kPack<T>;
-  auto part = Op::identity();
-  for (int64_t i = begin + int64_t{threadIdx.x} * kPack<T>; i < end; i += kBatch * kTile) {
-    Pack<T> pack[kBatch];
-#pragma unroll
-    for (int k = 0; k < kBatch; ++k)
-      pack[k] = i + k * kTile + kPack<T> <= end ? load_pack<Aligned>(x + i + k * kTile) : Pack<T>{};
-#pragma unroll
-    for (int k = 0; k < kBatch; ++k) {
-      const int64_t at = i + k * kTile;
-      if (at + kPack<T> <= end) {
-#pragma unroll
-        for (int e = 0; e < kPack<T>; ++e) part = Op::add(part, pack[k].element[e], at + e);
-      } else {
-#pragma unroll
-        for (int e = 0; e + 1 < kPack<T>; ++e)
-          if (at + e < end) part = Op::add(part, x[at + e], at + e);
-      }
-    }
-  }
-  return part;
-}
-
 // x[outer, n] -> y[outer]; `chunks` blocks a row, of `length` elements each, a multiple of the pack.
 template <class Op>
 __global__ void __launch_bounds__(kLongThreads)
@@ -117,7 +88,8 @@ __global__ void __launch_bounds__(kLongThreads)
   const unsigned row = blockIdx.x / chunks, chunk = blockIdx.x % chunks;
   const int64_t begin = chunk * length, end = begin + length < n ? begin + length : n;
   const auto* const in = x + row * n;
-  auto part = on_boundary(in) ? fold_packs<Op, true>(in, begin, end) : fold_packs<Op, false>(in, begin, end);
+  auto part = on_boundary(in) ? fold_packs<Op, true, kLongThreads>(in, begin, end)
+                              : fold_packs<Op, false, kLongThreads>(in, begin, end);
   part = team.fold(part, join);
   if (chunks > 1) {
     if (threadIdx.x == 0) parts[blockIdx.x] = part;

@@ -253,7 +253,7 @@ void Codec::diverge(const Step& step, int64_t gibbs_steps) {
   void* const db = parameters_[kB].gradient.data();
   step.kernels.binary({Binary::multiply, dtype(), 1, {units()}, db, {1}, step.inverse, {0}, db, {1}});
   descend(step, kW, x0, h0, 2 * step.rows, 1.0 / static_cast<double>(step.rows));
-  for (const Place bias : {kB, kC}) update(step, bias);
+  update(step, {kB, kC});
 }
 
 // xc: x with a part of it set to 0. h = f(xc w + b), y = g(h v + c); from there down dy and dh, with respect to what
@@ -285,7 +285,7 @@ void Codec::imitate(const Step& step, const Autoencoder& kind) {
   propagate(step, {tied ? kW : kV, !tied, kB, kind.f, kind.slope, zh}, dy, h, dh);
   descend(step, kW, xc, dh, tied ? 2 * step.rows : step.rows, 1.0);
   if (!tied) descend(step, kV, h, dy, step.rows, 1.0);
-  for (const Place bias : {kB, kC}) update(step, bias);
+  update(step, {kB, kC});
 }
 
 // The minibatch's rows into x[B,I], converted and standardised.
@@ -377,7 +377,7 @@ void Codec::descend(const Step& step, Place weights, const void* a, const void* 
   if (!o.fits_epilogue()) {
     args.C = parameter.gradient.data();
     step.kernels.gemm(args);
-    return update(step, weights);
+    return update(step, {weights});
   }
   args.C = parameter.value.data();
   args.epilogue = Epilogue::sgd;
@@ -387,12 +387,17 @@ void Codec::descend(const Step& step, Place weights, const void* a, const void* 
   step.kernels.gemm(args);
 }
 
-void Codec::update(const Step& step, Place place) const {
-  const Parameter& parameter = parameters_[place];
+// Parameters by their gradients, in one call
+void Codec::update(const Step& step, std::initializer_list<Place> places) const {
   const OptimizerSettings& o = step.optimizer;
-  step.kernels.step({o.kind, dtype(), parameter.value.size(), parameter.value.data(), parameter.gradient.data(),
-                     parameter.m.data(), parameter.v.data(), o.lr, o.momentum, o.beta1, o.beta2, o.eps,
-                     parameter.decays ? o.weight_decay : 0.0, 1.0, step.number + 1, step.state});
+  StepTensor tensors[kPlaces];
+  int64_t count = 0;
+  for (const Place place : places) {
+    const Parameter& p = parameters_[place];
+    tensors[count++] = {p.value.size(), p.value.data(), p.gradient.data(), p.m.data(), p.v.data(), p.decays};
+  }
+  step.kernels.step({o.kind, dtype(), count, tensors, o.lr, o.momentum, o.beta1, o.beta2, o.eps, o.weight_decay, 1.0,
+                     step.number + 1, step.state});
 }
 
 }  // namespace deltarule

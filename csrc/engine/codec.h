@@ -11,6 +11,7 @@
 #pragma once
 
 #include <functional>
+#include <initializer_list>
 #include <map>
 #include <mutex>
 #include <optional>
@@ -49,7 +50,7 @@ class Codec {
                                 double corruption, bool validated);
 
  private:
-  enum Place { kW, kB, kC, kV };  // in parameters_
+  enum Place { kW, kB, kC, kV, kPlaces };  // in parameters_
   struct Step;
   struct Ledger;
   struct Autoencoder {
@@ -81,7 +82,7 @@ class Codec {
   void take_loss(const Step& step, Loss loss, const void* y, const void* targets, void* dy) const;
   void sum_rows(const Step& step, const void* x, int64_t rows, Place bias) const;
   void descend(const Step& step, Place weights, const void* a, const void* d, int64_t rows, double alpha);
-  void update(const Step& step, Place place) const;
+  void update(const Step& step, std::initializer_list<Place> places) const;
 
   void reserve(int64_t rows, const OptimizerSettings& optimizer);
   void reserve_slots(int count);

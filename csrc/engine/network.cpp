@@ -122,8 +122,9 @@ double Network::train_step(const Array& x, const Array& y, const OptimizerSettin
 }
 
 Network::Keep Network::reserve_for_training(int64_t rows, const OptimizerSettings& optimizer, bool norms) {
-  const bool in_place = optimizer.fits_epilogue() && !masked_;
-  const Keep keep = optimizer.clip_norm > 0.0 ? Keep::all : in_place ? Keep::none : Keep::one;
+  // On the CPU one gradient is still in its cache when it is used; elsewhere all of them make one launch of `step`.
+  const Keep whole = device_.host_accessible && optimizer.clip_norm == 0.0 ? Keep::one : Keep::all;
+  const Keep keep = optimizer.fits_epilogue() && !masked_ ? Keep::none : whole;
   reserve(rows);
   reserve_slots(optimizer.slots());
   apply_masks();
@@ -150,6 +151,7 @@ void Network::descend(const Pass& pass, const OptimizerSettings& optimizer, Keep
   const Descent descent{optimizer.lr, optimizer.momentum, optimizer.weight_decay,
                         optimizer.kind == Optimizer::nesterov};
   Gradient gradient{dy_[0].data(), false};
+  due_.clear();
   for (size_t l = layers_.size(); l-- > lowest_;) {
     void* dx = gradient.data == dy_[0].data() ? dy_[1].data() : dy_[0].data();
     Layer& layer = *layers_[l];
@@ -162,18 +164,25 @@ void Network::descend(const Pass& pass, const OptimizerSettings& optimizer, Keep
       if (masked_) apply_mask(*layer.weight(), layer.weight()->gradient);
     }
     if (norms) norms->insert(norms->begin(), norm(layer.weight()->gradient));
-    if (keep == Keep::one) update(pass, layer.weight(), optimizer, 1.0);
-    if (keep != Keep::all && layer.bias()) update(pass, layer.bias(), optimizer, 1.0);
+    if (keep != Keep::none) add_due(*layer.weight());
+    if (layer.bias()) add_due(*layer.bias());
+    if (keep == Keep::one) update_due(pass, optimizer, 1.0);  // the next weight gradient takes this one's place
   }
-  if (keep == Keep::all && pass.state != nullptr) {
-    clip_queued(pass, optimizer);
-    for (Parameter* parameter : parameters_) update(pass, parameter, optimizer, 1.0);
-  } else if (keep == Keep::all) {
-    double squares = 0.0;
-    for (const Parameter* parameter : parameters_) squares += std::pow(norm(parameter->gradient), 2);
-    const double clip = optimizer.clip_norm, whole = std::sqrt(squares);
-    for (Parameter* parameter : parameters_) update(pass, parameter, optimizer, whole > clip ? clip / whole : 1.0);
+  update_due(pass, optimizer, optimizer.clip_norm > 0.0 ? clipped(pass, optimizer) : 1.0);
+}
+
+// What the gradients of all parameters are to be scaled by; a device that queues its work keeps that to itself.
+double Network::clipped(const Pass& pass, const OptimizerSettings& optimizer) const {
+  const double most = optimizer.clip_norm;
+  if (pass.state != nullptr) {
+    const auto count = static_cast<int64_t>(due_.size());
+    pass.kernels.clip({dtype_, count, due_.data(), most, const_cast<StepState*>(pass.state)});
+    return 1.0;
   }
+  double squares = 0.0;
+  for (const Parameter* parameter : parameters_) squares += std::pow(norm(parameter->gradient), 2);
+  const double whole = std::sqrt(squares);
+  return whole > most ? most / whole : 1.0;
 }
 
 Pass Network::pass_of(int64_t rows, bool training) const {
@@ -201,11 +210,15 @@ std::optional<Fusion> Network::fusion_below(size_t layer) const {
   return layer > 0 ? layers_[layer - 1]->fusion() : std::nullopt;
 }
 
-void Network::update(const Pass& pass, Parameter* parameter, const OptimizerSettings& o, double gradient_scale) const {
-  pass.kernels.step({o.kind, dtype_, parameter->value.size(), parameter->value.data(), parameter->gradient.data(),
-                     parameter->m.data(), parameter->v.data(), o.lr, o.momentum, o.beta1, o.beta2, o.eps,
-                     parameter->decays ? o.weight_decay : 0.0, gradient_scale, *slot_updates_.as<int64_t>(),
-                     pass.state});
+void Network::add_due(const Parameter& p) {
+  due_.push_back({p.value.size(), p.value.data(), p.gradient.data(), p.m.data(), p.v.data(), p.decays});
+}
+
+void Network::update_due(const Pass& pass, const OptimizerSettings& o, double gradient_scale) {
+  if (due_.empty()) return;
+  pass.kernels.step({o.kind, dtype_, static_cast<int64_t>(due_.size()), due_.data(), o.lr, o.momentum, o.beta1, o.beta2,
+                     o.eps, o.weight_decay, gradient_scale, *slot_updates_.as<int64_t>(), pass.state});
+  due_.clear();
 }
 
 double Network::norm(const Array& gradient) const {

@@ -1,7 +1,8 @@
 // Network: a stack of layers, a loss, and everything training keeps between steps.
 //
 // Memory   weights, the optimiser's slots, activations and two gradients of the largest minibatch seen, and, for
-//          optimisers that need it whole, a weight gradient. Planned at the start of a call; a step allocates nothing.
+//          optimisers that need it whole, a weight gradient, or all of them for clipping and on devices that queue
+//          their work. Planned at the start of a call; a step allocates nothing.
 // Threads  calls on one network from several threads take turns.
 // Files    network.cpp trains and evaluates, network_inside.cpp shows what passes through the layers, network_state.cpp
 //          keeps, network_masks.cpp prunes, network_queued.cpp trains on devices that queue their work.
@@ -120,13 +121,14 @@ class Network {
   void queue_step(const Queued& call, const StepBlock& block, int64_t rows, std::vector<double>* norms);
   void run_step(const Queued& call, const StepBlock& block, int64_t rows);
   int64_t train_rows(const Queued& call, const StepBlock& block, int64_t rows);
-  void clip_queued(const Pass& pass, const OptimizerSettings& optimizer);
   LossValue loss_queued(const Pass& pass, const Minibatch& batch, const void* y, bool mean, void* dy) const;
   std::pair<double, int64_t> evaluate_queued(const Samples& samples, int64_t batch_size);
 
   int64_t steps_of_block(int64_t batch_size, const OptimizerSettings& optimizer) const;
   std::optional<Fusion> fusion_below(size_t layer) const;
-  void update(const Pass& pass, Parameter* parameter, const OptimizerSettings& optimizer, double gradient_scale) const;
+  void add_due(const Parameter& parameter);
+  void update_due(const Pass& pass, const OptimizerSettings& optimizer, double gradient_scale);
+  double clipped(const Pass& pass, const OptimizerSettings& optimizer) const;
   double norm(const Array& gradient) const;
   void apply_masks();
   void apply_mask(const Parameter& parameter, const Array& array) const;
@@ -158,8 +160,9 @@ class Network {
   int slot_count_ = -1;  // slots per parameter: 0, 1 (velocity), 2 (moments), or -1: no step has been made
   Array slot_updates_;   // [1] int64: Adam's t
 
-  int64_t capacity_ = 0;  // rows the layers and dy_ have room for
-  Array dy_[2];           // gradients on their way down, in turns
+  std::vector<StepTensor> due_;  // parameters whose gradients are there, in a step: the next call of the slot step
+  int64_t capacity_ = 0;         // rows the layers and dy_ have room for
+  Array dy_[2];                  // gradients on their way down, in turns
   Keep kept_ = Keep::none;
   MinibatchBuffer buffer_;
 
@@ -171,7 +174,6 @@ class Network {
   int64_t version_ = 0;  // of the memory planned above
   std::vector<RecordedStep> recorded_;
   Array block_, order_;  // StepBlock's memory; the call's order, at an address of its own
-  Array squares_;        // [parameters] of dtype, for clipping
 };
 
 }  // namespace deltarule

@@ -210,18 +210,6 @@ int64_t Network::train_rows(const Queued& call, const StepBlock& block, int64_t 
   return rows;
 }
 
-// StepState::grad_scale from the norm of all gradients together.
-void Network::clip_queued(const Pass& pass, const OptimizerSettings& optimizer) {
-  const auto count = static_cast<int64_t>(parameters_.size());
-  if (squares_.data() == nullptr || squares_.size() < count) squares_ = Array::empty({count}, dtype_, device_);
-  for (int64_t i = 0; i < count; ++i) {
-    const Array& gradient = parameters_[static_cast<size_t>(i)]->gradient;
-    pass.kernels.reduce({Reduction::sum_squares, dtype_, 1, gradient.size(), 1, gradient.data(),
-                         squares_.as<char>() + i * size_of(dtype_)});
-  }
-  pass.kernels.clip({dtype_, count, squares_.data(), optimizer.clip_norm, const_cast<StepState*>(pass.state)});
-}
-
 // y[B,O] -> as loss_of, waiting for it.
 Network::LossValue Network::loss_queued(const Pass& pass, const Minibatch& batch, const void* y, bool mean,
                                         void* dy) const {

@@ -35,6 +35,7 @@ void Network::add_dropout(double rate) {
 void Network::add(std::unique_ptr<Layer> layer) {
   for (Parameter* parameter : {layer->weight(), layer->bias()})
     if (parameter) parameters_.push_back(parameter);
+  due_.reserve(parameters_.size());
   layers_.push_back(std::move(layer));
   // Everything planned for the old stack is planned anew.
   ++version_;

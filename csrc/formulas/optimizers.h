@@ -39,6 +39,12 @@ template <class V> struct StepConstants {
   V keep;             // 1 - lr decay
 };
 
+template <class V> constexpr StepConstants<V> without_decay(StepConstants<V> c) {
+  c.decay = lanes<V>(0.0);
+  c.keep = lanes<V>(1.0);
+  return c;
+}
+
 struct Sgd {
   static constexpr int slots = 0;
   template <class V> static constexpr void update(V& w, V g, V&, V&, const StepConstants<V>& c) {

@@ -101,6 +101,8 @@ cudaError_t cudaGetDriverEntryPointByVersion(const char* symbol, void** function
 // For tests. The next kernel or graph that is launched fails when it runs; like a real fault, the error comes back from
 // a later call and stays for the rest of the process (or until cudaDeviceReset).
 __attribute__((visibility("default"))) void deltarule_shim_fail_next_launch(int error);
+// Kernels that have run in this process, those of graphs too.
+__attribute__((visibility("default"))) long deltarule_shim_kernels_run();
 
 }  // extern "C"
 

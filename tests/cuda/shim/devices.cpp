@@ -14,6 +14,11 @@ void deltarule_shim_fail_next_launch(int error) {
   runtime().next_error = error;
 }
 
+long deltarule_shim_kernels_run() {
+  std::lock_guard<std::recursive_mutex> lock(runtime().mutex);
+  return runtime().kernels_run;
+}
+
 cudaError_t cudaGetLastError() { return std::exchange(last_error, cudaSuccess); }
 cudaError_t cudaPeekAtLastError() { return last_error; }
 

@@ -55,6 +55,7 @@ cudaError_t launch(cudaStream_t handle, const Shape& shape, const void* function
       return;
     }
     runtime().kernels.push_back(function);
+    ++runtime().kernels_run;
     execute(shape, function, body);
   }));
 }

@@ -112,6 +112,7 @@ struct Runtime {
   std::unordered_map<const void*, int> dynamic_shared;  // what kernels asked for
   std::vector<std::shared_ptr<Capture>> captures;
   std::vector<const void*> kernels;  // that ran since the last look at the redzones
+  long kernels_run = 0;
   uint64_t tickets = 0;
   int next_error = 0;
   int depth = 0;  // of drain
