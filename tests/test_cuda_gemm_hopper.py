@@ -10,8 +10,7 @@ import sys
 
 import numpy as np
 import pytest
-from deltarule import _core
-from tensor_cores import PRECISIONS, Hopper
+from tensor_cores import PRECISIONS, Hopper, chain
 from test_gemm import operands
 
 pytestmark = pytest.mark.slow  # compiles the kernels first
@@ -46,20 +45,21 @@ def test_same_bits_on_any_number_of_multiprocessors(hopper, precision):
     assert len(set(results)) == 1
 
 
-def test_six_products_are_about_as_exact_as_fma(hopper):
-    """Root mean square errors of three planes and of float32, K as in the largest net.
+@pytest.mark.parametrize("k", [200, 2500, 8192])
+def test_six_products_are_no_worse_than_fma(hopper, k):
+    """Root mean square errors of three planes and of a chain of fma, K up to far beyond those of nets.
 
-    Observed: 0.4 of float32's on normal data; 1.1 on uniform data, where what the tensor cores cut off adds up.
+    Of the CPU's float32, which sums in blocks, it is at K = 2500 0.4 on normal data and 1.1 on uniform data, where what
+    the tensor cores cut off adds up.
     """
     rng = np.random.default_rng(14)
     for draw in (rng.standard_normal, rng.random):
-        a, b = draw((60, 2500)).astype(np.float32), draw((2500, 70)).astype(np.float32)
+        a, b = draw((60, k)).astype(np.float32), draw((k, 70)).astype(np.float32)
         exact = a.astype(np.float64) @ b.astype(np.float64)
-        planes, chain = np.empty((60, 70), np.float32), np.empty((60, 70), np.float32)
+        planes = np.empty((60, 70), np.float32)
         hopper.gemm(a, b, planes, plan=(128, 1))
-        _core.kernels.gemm(a, b, chain)
-        errors = [np.sqrt(np.mean((got - exact) ** 2)) for got in (planes, chain)]
-        assert errors[0] <= 1.25 * errors[1], errors
+        errors = [np.sqrt(np.mean((got - exact) ** 2)) for got in (planes, chain(a, b))]
+        assert errors[0] <= errors[1], errors
 
 
 @pytest.mark.parametrize(("columns", "splits"), [(128, 1), (256, 1), (128, 5), (256, 3)])

@@ -44,17 +44,9 @@ def test_rows_do_not_depend_on_their_neighbours(mma, precision):
         assert np.array_equal(other, results[0])
 
 
-def chain(a, b):
-    """A B in float32, each element a chain of fma (but for roundings of float64)."""
-    c = np.zeros((len(a), b.shape[1]), np.float32)
-    for k in range(a.shape[1]):
-        c = (c + a[:, k : k + 1].astype(np.float64) * b[k].astype(np.float64)).astype(np.float32)
-    return c
-
-
 # Run in a process of its own for each way in which the emulated tensor cores add.
 ERRORS = """
-from test_cuda_gemm_mma import chain
+from tensor_cores import chain
 rng = np.random.default_rng(14)
 for k in (2500, 4096):
     for draw in (rng.standard_normal, rng.random):
