@@ -7,7 +7,7 @@
 # |----------|---------|------------------------------------------------------------------------------------------|
 # | build    |     130 | pip install of this checkout with CUDA into build/on_gpu/site; registers and spills      |
 # | test     |     110 | the tests marked gpu, a process for every file                                           |
-# | sanitize |      75 | compute-sanitizer's four tools on tests/cuda_sanitize.py, at the same time               |
+# | sanitize |      75 | compute-sanitizer's tools on tests/cuda_sanitize.py, memcheck twice, at the same time    |
 # | measure  |      25 | bench/cuda/limits.cu: barriers, L2, how tensor cores add up, nodes of graphs             |
 # | bench    |     175 | every bench with --device cuda, and the report                                           |
 # | smoke    |      15 | `deltarule train` on MNIST where ../shared/data/mnist is, else on the digits             |
@@ -154,10 +154,11 @@ part_test() {
   ((failed == 0 && passed > 0))
 }
 
+# NAME TOOL [CALLS]: a tool on some calls or all of them.
 sanitize_with() {
   local log=$work/$1.log code word
-  timeout -k 5 $((LIMIT - 5)) compute-sanitizer --tool "$1" --error-exitcode 9 --print-limit 20 \
-    "$python" tests/cuda_sanitize.py >"$log" 2>&1
+  timeout -k 5 $((LIMIT - 5)) compute-sanitizer --tool "$2" --error-exitcode 9 --print-limit 20 \
+    "$python" tests/cuda_sanitize.py "${@:3}" >"$log" 2>&1
   code=$?
   case $code in
     0) word=clean ;;
@@ -176,15 +177,18 @@ part_sanitize() {
   fi
   local tool code=0 running=()
   for tool in memcheck racecheck initcheck synccheck; do
-    sanitize_with "$tool" &
+    sanitize_with "$tool" "$tool" &
     running+=($!)
   done
+  # The raw slots' operands lie between canaries; of nets and arrays the tool sees the ends if each has its own memory.
+  DELTARULE_CUDA_CACHE=0 sanitize_with ends memcheck fit: train_rows: arrays &
+  running+=($!)
   for tool in "${running[@]}"; do wait "$tool" || code=1; done
-  for tool in memcheck racecheck initcheck synccheck; do
+  for tool in memcheck racecheck initcheck synccheck ends; do
     printf '\n--- %s\n' "$tool"
     grep -v '^ok ' "$work/$tool.log" | head -c 300000
   done
-  echo "RESULT $(cat "$work"/{memcheck,racecheck,initcheck,synccheck}.result | paste -sd, | sed 's/,/, /g')"
+  echo "RESULT $(cat "$work"/{memcheck,racecheck,initcheck,synccheck,ends}.result | paste -sd, | sed 's/,/, /g')"
   return "$code"
 }
 

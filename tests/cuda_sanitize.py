@@ -258,6 +258,53 @@ def networks() -> Iterator[tuple[str, Callable[[str], Outputs]]]:
     yield "SGD, pixels", lambda device: train(device, nn.SGD(0.05), 16, pixels)
 
 
+# Training row after row, the slot itself: blocks that share a net, weights that one block has no room for on chip.
+
+
+def row_after_row(
+    device: str, sizes: list[int], blocks: int, bias: bool, x: np.ndarray, **settings: object
+) -> Outputs:
+    """Weights and losses after 24 rows in random order; on the CPU a network's steps."""
+    layers = [nn.Dense(units, "tanh", bias=bias) for units in sizes[1:]]
+    net = nn.Network(layers, inputs=sizes[0], seed=3, **settings)
+    order, y = np.random.default_rng(4).permutation(30)[:24], np.arange(30) % sizes[-1]
+    shift, scale = (
+        np.full(sizes[0], value, net.dtype) for value in (0.1, 0.02 if x.dtype == np.uint8 else 1.0)
+    )
+    rates = np.linspace(0.1, 0.01, 24)
+    if device == "cpu":
+        net.standardize(shift, scale)
+        rule = nn.SGD(0.1, weight_decay=0.01).build()
+        losses = net.engine.train_steps(x, y, order, 1, rule, rates=rates).losses
+        return [*net_weights(net), np.asarray(losses)]
+    each = iter(net_weights(net))
+    given = [(next(each), next(each) if bias else None, "tanh", 0.0) for _ in layers]
+    losses = poisoned(24, dtype=np.float64)
+    wanted = {"weight_decay": 0.01, "blocks": blocks, "labels": y}
+    source = {"index": order, "shift": shift, "scale": scale, "steps": 24}
+    kernels.set_device(device)
+    try:
+        kernels.train_rows(x, given, "softmax_cross_entropy", rates=rates, value=losses, **source, **wanted)
+    finally:
+        kernels.set_device("cpu")
+    return [*(p for w, b, _, _ in given for p in (w, b) if p is not None), losses]
+
+
+def rows_of_nets() -> Iterator[tuple[str, Callable[[str], Outputs]]]:
+    for name, sizes, blocks, bias, dtype in (
+        ("one block", [13, 33, 17, 4], 1, True, np.float32),
+        ("three blocks, without bias", [29, 65, 33, 10], 3, False, np.float32),
+        ("float64", [29, 65, 10], 2, True, np.float64),
+        ("weights in memory", [131, 300, 150, 10], 1, True, np.float32),
+        ("blocks as they come", [131, 300, 150, 10], 0, True, np.float32),
+    ):
+        x = normal(30, sizes[0], dtype=dtype)
+        settings = {"dtype": np.dtype(dtype).name}
+        yield name, lambda device, a=(sizes, blocks, bias, x), s=settings: row_after_row(device, *a, **s)
+    pixels = np.random.default_rng(2).integers(0, 256, (30, 29), np.uint8)
+    yield "pixels", lambda device: row_after_row(device, [29, 40, 10], 2, True, pixels)
+
+
 def arrays(device: str) -> Outputs:
     """Views, broadcasting, a product with leading axes."""
     a, b = dr.asarray(normal(3, 33, 17), device=device), dr.asarray(normal(17, 20, seed=1), device=device)
@@ -311,6 +358,8 @@ def main() -> int:
             compare(name, lambda device, call=call: raw(call, device))
     for name, call in networks():
         compare(f"fit: {name}", call)
+    for name, call in rows_of_nets():
+        compare(f"train_rows: {name}", call)
     compare("arrays", arrays)
     kernels.set_device("cuda:0")
     kernels.peak(10)

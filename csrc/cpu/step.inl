@@ -25,8 +25,8 @@ template <class V, int Slots> StepConstants<V> step_constants(const StepArgs& ar
   return c;
 }
 
-// No V by value here: GCC leaves out vzeroupper at the end of functions that take one, and what follows in SSE then
-// costs 100 ns a call.
+// No V by value here: GCC leaves out vzeroupper at the end of functions that take one, and the SSE code that follows
+// then costs 140 ns a call on an Intel Xeon.
 template <class V, class Rule>
 void step_loop(const StepArgs& args, const StepTensor& tensor, const StepConstants<V>& given, int64_t begin,
                int64_t end) {
