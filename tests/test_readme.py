@@ -52,6 +52,16 @@ def test_setup_commands_are_what_ci_runs():
         assert part in ci
 
 
+def test_files_that_result_pages_name_exist():
+    pages = sorted((REPOSITORY / "docs").glob("*.md"))
+    assert pages
+    for page in pages:
+        names = re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8"))
+        assert [name for name in names if not (page.parent / name).exists()] == [], page
+    index = (REPOSITORY / "docs" / "README.md").read_text(encoding="utf-8")
+    assert [page.name for page in pages if page.name != "README.md" and f"]({page.name})" not in index] == []
+
+
 def test_files_that_readme_names_exist():
     names = re.findall(r"\]\(([^)#:]+)\)", README) + re.findall(r"python (bench/\w+\.py)", README)
     assert names

@@ -78,6 +78,7 @@ def test_what_is_written(run, tmp_path):
         "| model | paper | ours | spread |",
         "![curve](curve.png)",
         "agrees",
+        "epochs: 3",
     ):
         assert text in page
     assert "agrees" in out
@@ -239,7 +240,7 @@ def test_a_new_run_leaves_an_old_one_alone(mistake, run):
     ("arguments", "match"),
     [
         (["foo"], "'foo' is no experiment; choices: .*toy, pictures"),
-        ([], "Missing argument 'NAME'"),
+        ([], "Missing argument 'NAME'; choices: .*toy, pictures"),
         (["toy", "--device", "cuda:77"], "device is 'cuda:77'; this machine and build have: cpu"),
         (["toy", "--precision", "foo"], "'foo' is not one of 'highest', 'high', 'medium'"),
         (["toy", "--seeds", "0"], "0 is not in the range x>=1"),

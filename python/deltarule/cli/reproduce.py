@@ -13,8 +13,10 @@ from .. import papers
 from .files import RUNS, check_writable, require, write_json
 
 
-@click.command(short_help="Redo a classic result of deep learning.")
-@click.argument("name", metavar="NAME")
+@click.command(
+    short_help="Redo a classic result of deep learning.", epilog=f"NAME is one of {', '.join(papers.NAMES)}."
+)
+@click.argument("name", metavar="NAME", required=False)
 @click.option("--quick", is_flag=True, default=None, help="Minutes instead of hours; keeps the ordering.")
 @click.option("--seeds", type=click.IntRange(min=1), metavar="N",
               help="Repeat with the seeds 0 to N-1. [default: 3; --quick 1]")  # fmt: skip
@@ -28,7 +30,7 @@ from .files import RUNS, check_writable, require, write_json
 @click.option("--resume", is_flag=True, help="Go on with the run in --out; what is not given is the run's.")
 @click.option("--json", "json_path", metavar="FILE", help="Write the report to FILE as JSON ('-': stdout).")
 def reproduce(
-    name: str,
+    name: str | None,
     quick: bool | None,
     seeds: int | None,
     device: str | None,
@@ -50,6 +52,8 @@ def reproduce(
     from ..papers.report import as_text
     from ..papers.runner import reproduce as run
 
+    if name is None:
+        raise click.UsageError(f"Missing argument 'NAME'; choices: {', '.join(papers.NAMES)}")
     require(["matplotlib", "tqdm"])
     papers.load(name)  # an unknown name is the first to be told
     if json_path is not None:

@@ -19,7 +19,7 @@ from .topic import COLORS, Array, Topic, draw_plane, plane, stacked
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-LIMIT = 2.2
+LIMIT = 1.9
 NOISE = 0.15
 
 
@@ -117,7 +117,7 @@ def draw(settings: Settings, result: Result, errors: dict[str, Array]) -> Figure
     """Boundaries of some widths, and both errors over all of them."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(12.5, 2.9), layout="constrained")
+    figure = Figure(figsize=(12.5, 2.75), layout="constrained")
     count = len(settings["shown"])
     panels = figure.subplots(1, count + 1, width_ratios=[1] * count + [1.35])
     for panel, width, regions in zip(panels, settings["shown"], result["regions"], strict=False):

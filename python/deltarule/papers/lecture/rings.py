@@ -14,7 +14,7 @@ import numpy as np
 from ... import nn
 from ..experiment import Claim, Report, Result, Settings, Table, mean, spread
 from ..work import Work
-from .topic import Array, Topic, draw_plane, plane, stacked
+from .topic import COLORS, Array, Topic, draw_plane, plane, stacked
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -72,12 +72,12 @@ def report(settings: Settings, results: Sequence[Result]) -> Report:
         Claim(
             "two rings: a linear net errs on about a third or more in Cartesian coordinates, on none in polar ones",
             bool(floor > 0.3 and errors["polar"].max() < 0.01),
-            f"{floor:.1%} at least, {errors['polar'].max():.1%} at most",
+            f"{100 * floor:.1f} % at least, {100 * errors['polar'].max():.1f} % at most",
         ),
         Claim(
             "a hidden layer finds a representation of its own",
             bool(errors["hidden"].max() < 0.01),
-            f"{errors['hidden'].max():.1%} at most",
+            f"{100 * errors['hidden'].max():.1f} % at most",
         ),
     ]
     table = Table("Two rings: test error (%)", ["net", "error", "spread"], rows)
@@ -99,8 +99,6 @@ def draw(settings: Settings, result: Result) -> Figure:
     for panel, (kind, title) in zip(panels, titles.items(), strict=False):
         error = f"{100 * result[f'{kind}_error']:.1f} %"
         draw_plane(panel, x, y, result[f"{kind}_regions"], LIMIT, f"{title}: {error}")
-    from .topic import COLORS
-
     for label in (0, 1):
         panels[3].plot(*result["polar_x"][y == label].T, "o", color=COLORS[label], markersize=3.5, mew=0)
     panels[3].set(

@@ -20,7 +20,7 @@ Array = NDArray[Any]
 
 # One look for all figures; the first class is blue, the second orange.
 COLORS = ("tab:blue", "tab:orange", "tab:green", "tab:red", "tab:purple")
-GRID_POINTS = 121
+GRID_POINTS = 201
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class StopAtZero(nn.Callback):
 
     def on_epoch_end(self, net: nn.Network, history: nn.History) -> bool:
         """True when there was none."""
-        return history.epochs[-1]["train_error"] == 0
+        return bool(history.epochs[-1]["train_error"] == 0)
 
 
 def plane(limit: float) -> tuple[Array, Array]:
@@ -73,13 +73,14 @@ def draw_plane(axes: Axes, x: Array, y: Array, regions: Array, limit: float, tit
     image = np.asarray(regions, dtype=float).reshape(size, size)
     axes.imshow(
         image, origin="lower", extent=(-limit, limit, -limit, limit), cmap=ListedColormap(COLORS[:2]),
-        vmin=0, vmax=1, alpha=0.25, interpolation="nearest",
+        vmin=0, vmax=1, alpha=0.25, interpolation="nearest", aspect="auto",
     )  # fmt: skip
     if 0 < image.mean() < 1:
         axes.contour(line, line, image, levels=[0.5], colors="0.2", linewidths=1)
     for label in (0, 1):
-        axes.plot(*x[y == label].T, "o", color=COLORS[label], markersize=3.5, markeredgewidth=0)
+        axes.plot(*x[y == label].T, "o", color=COLORS[label], markersize=3.5 if len(x) > 10 else 8, mew=0)
     axes.set_title(title, fontsize=10)
+    axes.set_box_aspect(1)
     axes.set_xlim(-limit, limit)
     axes.set_ylim(-limit, limit)
     axes.set_xticks([])
