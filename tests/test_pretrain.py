@@ -355,6 +355,13 @@ def test_bad_input_changes_nothing(name, one_line):
     assert same_bits(copies(getattr(arguments["net"], "parameters", [])), before)
 
 
+def test_a_pruned_net_is_refused(one_line):
+    net = new_net()
+    net.prune(0.5)
+    with one_line(ValueError, "greedy: weights of the net are pruned"):
+        pretrain.greedy(net, X, pretrain.RBM(), batch_size=20)
+
+
 def test_unroll_and_codes_of_what_is_not_there(one_line):
     with one_line(ValueError, "codes: layers is 4; wanted 1 to 3"):
         pretrain.codes(new_net(), X, 4)

@@ -48,6 +48,8 @@ class Plan:
         """Check the arguments of `greedy`; TypeError or ValueError with one line."""
         if not isinstance(net, Network):
             raise TypeError(f"greedy: net is {net!r}; wanted an nn.Network")
+        if net.engine.masks():
+            raise ValueError("greedy: weights of the net are pruned; wanted a whole net: prune it afterwards")
         dense = dense_layers(net)
         hidden = len(dense) - 1 if layers is None else as_count(layers, "greedy: layers")
         if not 1 <= hidden <= len(dense):
