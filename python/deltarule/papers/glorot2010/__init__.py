@@ -2,8 +2,8 @@
 
 Cells   ``start-seedS``: nets of tanh before any step; ``saturation-D-seedS``: sigmoids, D hidden layers, figure 2;
         ``ACTIVATION-INIT-seedS``: the nets of table 1, which are watched while they train.
-Differs from the paper: fewer updates, with a rate that decays; pixels are standardised by one mean and deviation. The
-        paper says nothing of its pixels; from [0,1] five layers of sigmoids stay at chance for 200,000 updates.
+Differs from the paper: fewer updates, for table 1 with a rate that decays and pixels that are standardised by one mean
+        and deviation. From pixels in [0,1] five layers of 200 sigmoids stayed at chance for 200,000 updates.
 """
 
 from __future__ import annotations
