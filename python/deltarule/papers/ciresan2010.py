@@ -48,7 +48,7 @@ def settings(quick: bool) -> dict[str, Any]:
     """Net 1 in mini-batches; ``batch_size`` 1 with ``rate`` 0.001 and ``last_rate`` 1e-6 is the paper's on-line one."""
     return {
         "nets": [1],
-        "epochs": 90 if quick else 800,
+        "epochs": 80 if quick else 800,
         "batch_size": 100,
         "optimizer": "adam",
         "rate": 1e-3,
@@ -319,6 +319,7 @@ def draw_curves(by_net: Mapping[int, Sequence[Result]]) -> Figure:
                 )
         axis.axhline(PAPER[net][0], color="0.5", ls="--", lw=1, label="the paper's test error")
         axis.set(yscale="log", xlabel="epoch", title=f"net {net}: {', '.join(map(str, NETS[net]))}")
+        axis.yaxis.set_major_formatter("{x:g}")
         axis.legend(fontsize=8)
     axes[0].set_ylabel("error (%)")
     return figure
