@@ -78,6 +78,17 @@ def test_so_many_at_a_time(threads):
     assert _core.num_threads() == 2
 
 
+def test_on_every_device(device):
+    alone = nets(2, device=device)
+    for net in alone:
+        net.fit(X, LABELS, optimizer=nn.SGD(0.1), epochs=2)
+    committee = nn.Committee(nets(2, device=device))
+    committee.fit(X, LABELS, optimizer=nn.SGD(0.1), epochs=2)
+    assert same_bits(weights(committee), weights(nn.Committee(alone)))
+    mean = np.mean([probabilities(net, X, "softmax_cross_entropy") for net in alone], axis=0)
+    np.testing.assert_allclose(committee.predict_proba(X), mean, atol=1e-6)
+
+
 def probabilities(net, x, loss):
     z = oracle(net).outputs(x)
     if loss == "binary_cross_entropy":
