@@ -12,6 +12,7 @@ from deltarule._through import host
 from deltarule.papers import load, runner
 from deltarule.papers.lecture import TOPICS, capacity, depth, features, perceptron, rings, saturation, units
 from deltarule.papers.runner import reproduce
+from deltarule.papers.work import Work
 from reference import sigmoid
 
 SEED = 0
@@ -289,6 +290,34 @@ class TestFeatures:
         result = lecture[1]["features"]
         assert claims(features.TOPIC, result, weights=result["before"]) == [False, True]
         assert claims(features.TOPIC, result, output=result["output"][::-1]) == [True, False]
+
+
+TINY = {
+    "perceptron": {"points": 20, "most_epochs": 20, "xor_epochs": 5, "starts": 1, "hidden_epochs": 2},
+    "rings": {"samples": 40, "test_samples": 50, "epochs": 2},
+    "capacity": {"widths": [1, 4], "shown": [1, 4], "data_sets": 1, "test_samples": 100, "epochs": 5},
+    "units": {},
+    "saturation": {"steps": 3},
+    "depth": {
+        "depths": [1, 2], "trained_depths": [1], "steps": 2, "dead_rates": [0.1], "dead_depth": 1, "width": 10,
+        "gradient_samples": 50, "train_samples": 100, "dead_samples": 50,
+    },
+    "features": {"hidden": [10, 10], "steps": 2, "train_samples": 200, "ascent_steps": 2},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("topic", TOPICS, ids=lambda topic: topic.name)
+def test_every_device_gives_the_same(topic, device, images, tmp_path):
+    tiny = {**settings(topic), **TINY[topic.name]}
+    ours, cpu = (
+        topic.run(Work({}, name, "highest", None, tmp_path, dataset=images), tiny, SEED)
+        for name in (device, "cpu")
+    )
+    assert ours.keys() == cpu.keys()
+    for name, value in cpu.items():
+        if isinstance(value, np.ndarray) and value.dtype.kind == "f":
+            largest = np.nanmax(abs(value))
+            np.testing.assert_allclose(ours[name], value, rtol=1e-3, atol=1e-3 * largest, err_msg=name)
 
 
 @pytest.mark.slow

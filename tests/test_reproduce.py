@@ -78,6 +78,7 @@ def test_what_is_written(run, tmp_path):
         "| model | paper | ours | spread |",
         "![curve](curve.png)",
         "agrees",
+        "epochs: 3",
     ):
         assert text in page
     assert "agrees" in out

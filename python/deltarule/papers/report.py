@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .experiment import Claim, Experiment, Report, Table
+from .experiment import Claim, Experiment, Report, Settings, Table
 
 
 def as_json(report: Report) -> dict[str, Any]:
@@ -27,8 +28,8 @@ def as_json(report: Report) -> dict[str, Any]:
     }
 
 
-def as_markdown(experiment: Experiment, report: Report, facts: Mapping[str, str]) -> str:
-    """The page of a run: what it was made with, claims, tables, figures, notes."""
+def as_markdown(experiment: Experiment, report: Report, facts: Mapping[str, str], settings: Settings) -> str:
+    """The page of a run: what it was made with, claims, tables, figures, notes, settings."""
     parts = [f"# {experiment.title}", experiment.reference]
     parts.append("\n".join(f"- {name}: {value}" for name, value in facts.items()))
     if report.claims:
@@ -40,6 +41,8 @@ def as_markdown(experiment: Experiment, report: Report, facts: Mapping[str, str]
     parts += [f"![{name}]({name}.png)" for name in report.figures]
     if report.notes:
         parts += ["## Notes", "\n".join(f"- {note}" for note in report.notes)]
+    lines = "\n".join(f"{name}: {json.dumps(value)}" for name, value in settings.items())
+    parts += ["## Settings", f"```\n{lines}\n```"]
     return "\n\n".join(parts) + "\n"
 
 

@@ -342,13 +342,12 @@ def _write(
     facts = {
         "data": "none" if settings["data"] is None else settings["data"]["name"],
         "seeds": ", ".join(map(str, settings["seeds"])),
-        "settings": json.dumps(settings["settings"]),
         "device": f"{settings['device']}, precision {settings['precision']}",
         "made with": f"deltarule {where['deltarule']}, NumPy {where['numpy']}, Python {where['python']}, "
         f"{where['system']}, {where['isa']}, {where['threads']} threads",
         "time": f"{content['seconds']:.1f} s",
     }
-    replace(folder / PAGE, as_markdown(experiment, report, facts).encode())
+    replace(folder / PAGE, as_markdown(experiment, report, facts, settings["settings"]).encode())
     replace_json(folder / REPORT, content)
     loaded: dict[str, Any] = json.loads((folder / REPORT).read_text(encoding="utf-8"))
     return loaded

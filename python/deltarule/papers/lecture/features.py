@@ -125,7 +125,7 @@ def report(settings: Settings, results: Sequence[Result]) -> Report:
         Claim(
             "the image that excites an output unit most resembles its own class",
             min(own) >= 0.8,
-            f"most like its own class: {mean(own):.0%} of the units",
+            f"most like its own class: {100 * mean(own):.0f} % of the units",
         ),
     ]
     table = Table(

@@ -123,12 +123,12 @@ def report(settings: Settings, results: Sequence[Result]) -> Report:
         Claim(
             "no perceptron gets XOR right: one of four points is wrong at least",
             min(floors) >= 0.25,
-            f"lowest error at the end of an epoch {min(floors):.0%}",
+            f"lowest error at the end of an epoch {100 * min(floors):.0f} %",
         ),
         Claim(
             f"one hidden tanh unit does not solve it, {widest} do",
             max(shares[narrowest]) == 0 and min(shares[widest]) == 1,
-            f"{mean(shares[narrowest]):.0%} and {mean(shares[widest]):.0%} of the nets",
+            f"{100 * mean(shares[narrowest]):.0f} and {100 * mean(shares[widest]):.0f} % of the nets",
         ),
     ]
     table = Table("XOR: share of nets that get all four points right", ["net", "share", "spread"], rows)

@@ -72,12 +72,12 @@ def report(settings: Settings, results: Sequence[Result]) -> Report:
         Claim(
             "two rings: a linear net errs on about a third or more in Cartesian coordinates, on none in polar ones",
             bool(floor > 0.3 and errors["polar"].max() < 0.01),
-            f"{floor:.1%} at least, {errors['polar'].max():.1%} at most",
+            f"{100 * floor:.1f} % at least, {100 * errors['polar'].max():.1f} % at most",
         ),
         Claim(
             "a hidden layer finds a representation of its own",
             bool(errors["hidden"].max() < 0.01),
-            f"{errors['hidden'].max():.1%} at most",
+            f"{100 * errors['hidden'].max():.1f} % at most",
         ),
     ]
     table = Table("Two rings: test error (%)", ["net", "error", "spread"], rows)
