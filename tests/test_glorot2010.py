@@ -20,7 +20,7 @@ TINY = {
     "batch_size": 10,
     "examples": 40,
     "start": {"hidden": 30, "depth": 3, "pixels": "unit", "jacobian_examples": 2},
-    "saturation": {"hidden": 12, "depths": [4, 5], "pixels": "unit", "rate": 0.1, "updates": 360},
+    "saturation": {"hidden": 12, "depths": [4, 5], "pixels": {"digits": "unit"}, "rate": 0.1, "updates": 360},
     "table": {
         "hidden": 12,
         "pixels": "standardised",

@@ -245,8 +245,8 @@ def notes(settings: Mapping[str, Any]) -> list[str]:
         f"{settings['examples']} test examples, once an epoch. Table 1: weights of the best epoch by validation error.",
         f"Updates of {settings['batch_size']} samples: {saturation['updates']} for figure 2, {table['updates']} for "
         "table 1, rounded to whole epochs; an epoch of the paper's figures is 20,000 updates.",
-        "Pixels, of which the paper says nothing, go from 0 to 1; for the nets of table 1 they are standardised by one "
-        "mean and deviation, for else five layers of sigmoids stay at chance for far more updates.",
+        "Pixels, of which the paper says nothing, go from 0 to 1; for table 1 (on the digits for figure 2, too) they "
+        "are standardised by one mean and deviation: else deep sigmoids stay at chance for far more updates.",
     ]
     if table["hidden"] != 1000:
         found.append(f"Hidden layers of {table['hidden']} units; the paper's have 1000.")

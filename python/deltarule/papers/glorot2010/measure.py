@@ -183,6 +183,7 @@ def watch_saturation(depth: int, seed: int) -> Callable[[Work], Result]:
 
     def run(work: Work) -> Result:
         part = work.settings["saturation"]
+        part = {**part, "pixels": part["pixels"][work.images().name]}
         net = build(work, part, "sigmoid", "standard", depth, seed)
         return train(work, net, part["rate"], part["updates"])
 
