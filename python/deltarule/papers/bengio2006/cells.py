@@ -54,19 +54,16 @@ def new_net(work: Work, images: Dataset, hidden: Sequence[int], seed: int) -> nn
     """Sigmoid layers with weights uniform in +-1 / sqrt(inputs), as was the custom; pixels from 0 to 1."""
     layers = [*(nn.Dense(units, "sigmoid") for units in hidden), nn.Dense(images.outputs)]
     net = nn.Network(
-        layers, images.inputs, init=FanIn(), device=work.device, precision=work.precision, seed=seed
+        layers,
+        images.inputs,
+        init=nn.init.Standard(),
+        device=work.device,
+        precision=work.precision,
+        seed=seed,
     )
     white = float(images.train.x.max())
     net.standardize(np.zeros(images.inputs), np.full(images.inputs, 1 / white))
     return net
-
-
-class FanIn:
-    """Uniform on +-1 / sqrt(I), I the inputs of the layer."""
-
-    def fill(self, weights: Any, seed: int, stream: int) -> None:
-        """Fill weights[I,O] in place."""
-        nn.init.Uniform(weights.shape[0] ** -0.5).fill(weights, seed, stream)
 
 
 def method(
