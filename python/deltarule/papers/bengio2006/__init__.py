@@ -41,7 +41,10 @@ FULL: dict[str, Any] = {
             "pretrain": {**PRETRAINING, "lr": 0.05, "epochs": 20, "corruption": [0.1, 0.2, 0.3]},
             "fit": FINE_TUNING,
         },
-        "dbn": {"pretrain": {**PRETRAINING, "lr": 0.1, "epochs": 20}, "fit": FINE_TUNING},
+        "dbn": {
+            "pretrain": {"batch_size": 20, "momentum": 0.5, "lr": 0.05, "epochs": 15},
+            "fit": FINE_TUNING,
+        },
     },
     "few": {
         "labels": [100, 300, 1000, 3000],
