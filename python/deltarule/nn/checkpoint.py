@@ -68,7 +68,7 @@ def read(path: PathLike, training: Training) -> SavedState:
     for key in now:
         before = header["settings"].get(key)
         if before != now[key]:
-            raise ValueError(f"fit: cannot resume {path}: {_difference(key, before, now[key])}")
+            raise ValueError(f"fit: cannot resume {path}: {difference(key, before, now[key])}")
     done = header["state"]["epoch"] + (header["state"]["step"] > 0)
     if training.plan.epochs < done:
         raise ValueError(
@@ -82,7 +82,8 @@ def read(path: PathLike, training: Training) -> SavedState:
     return SavedState(path, tensors, header)
 
 
-def _difference(key: str, before: Any, now: Any) -> str:
+def difference(key: str, before: Any, now: Any) -> str:
+    """In words, how the setting ``key`` of a checkpoint differs from this training's."""
     if isinstance(before, dict) and isinstance(now, dict):
         for part in now:
             if before.get(part) != now[part]:

@@ -122,16 +122,16 @@ class Plan:
         return {
             **model.architecture(net),
             "seed": net.seed,
-            "standardization": _digest(*model.standardization(net).values()),
+            "standardization": digest(*model.standardization(net).values()),
             "optimizer": self.optimizer.to_json(),
             "schedule": describe(self.schedule),
             "batch_size": self.batch_size,
             "shuffle": self.shuffle,
             "augment": None if self.augment is None else self.augment.parts().to_json(),
             "samples": len(self.x),
-            "data": _digest(self.x, self.y),
-            "sample_weight": None if self.weights is None else _digest(self.weights),
-            "validation": None if self.validation is None else _digest(*self.validation),
+            "data": digest(self.x, self.y),
+            "sample_weight": None if self.weights is None else digest(self.weights),
+            "validation": None if self.validation is None else digest(*self.validation),
             "callbacks": [repr(c) for c in self.stateful()],
         }
 
@@ -175,10 +175,10 @@ def _contiguous(array: Any) -> Any:
     return np.ascontiguousarray(array) if isinstance(array, np.ndarray) else array
 
 
-def _digest(*arrays: Any) -> str:
+def digest(*arrays: Any) -> str:
     """SHA-256 of dtypes, shapes and values."""
-    digest = hashlib.sha256()
+    total = hashlib.sha256()
     for array in map(host, arrays):
-        digest.update(f"{array.dtype} {array.shape}".encode())
-        digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
-    return digest.hexdigest()
+        total.update(f"{array.dtype} {array.shape}".encode())
+        total.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
+    return total.hexdigest()

@@ -15,7 +15,7 @@ import numpy as np
 
 from .._atomic import PathLike
 from ..nn import files, model
-from ..nn.checkpoint import _difference
+from ..nn.checkpoint import difference
 
 if TYPE_CHECKING:
     from .training import Training
@@ -65,7 +65,7 @@ class Saved:
         for key in now:
             before = self.header["settings"].get(key)
             if before != now[key]:
-                raise ValueError(f"greedy: cannot resume {path}: {_difference(key, before, now[key])}")
+                raise ValueError(f"greedy: cannot resume {path}: {difference(key, before, now[key])}")
 
     def restore_net(self, training: Training) -> None:
         """The net's weights, the counters and the records, before the stage is made."""

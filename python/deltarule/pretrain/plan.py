@@ -14,7 +14,7 @@ from ..nn import SGD, Optimizer, model
 from ..nn.inputs import as_count, as_features, as_targets
 from ..nn.network import Network
 from ..nn.optimizers import check as check_optimizer
-from ..nn.plan import _digest
+from ..nn.plan import digest
 from . import methods
 from .methods import UNIT_ACTIVATIONS, Method, Supervised
 from .stages import dense_layers
@@ -102,14 +102,14 @@ class Plan:
         return {
             **model.architecture(net),
             "seed": self.seed,
-            "standardization": _digest(*model.standardization(net).values()),
+            "standardization": digest(*model.standardization(net).values()),
             "methods": [method.to_json() for method in self.methods],
             "optimizers": [optimizer.to_json() for optimizer in self.optimizers],
             "epochs": list(self.epochs),
             "batch_size": self.batch_size,
             "samples": len(self.x),
-            "data": _digest(self.x),
-            "labels": None if self.y is None else _digest(self.y),
+            "data": digest(self.x),
+            "labels": None if self.y is None else digest(self.y),
         }
 
 
