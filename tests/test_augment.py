@@ -230,3 +230,38 @@ def test_image_shape_of_the_net_is_used():
         hand.train_step(deformed[rows], Y[rows], nn.SGD(0.001))
     assert same(weights(shaped), weights(hand))
     assert not same(weights(shaped), weights(square))
+
+
+@pytest.mark.parametrize("per_class", [{"1": 0.5}, {1.5: 0.5}, [1, 7], None])
+def test_labels_of_per_class_are_whole_numbers(per_class):
+    with pytest.raises(TypeError, match="Affine: per_class"):
+        augment.Affine(rotation=10, per_class=per_class)
+
+
+def test_bad_seeds_and_scales():
+    images = np.zeros((2, 8, 8), np.uint8)
+    for settings in ({"seed": -1}, {"seed": 1.5}, {"epoch": -1}):
+        with pytest.raises(ValueError, match="wanted a whole number, 0 or more"):
+            augment.Affine(rotation=10)(images, **settings)
+    with pytest.raises(ValueError, match="wanted one number"):
+        augment.Affine(scale=(0.1, 0.2, 0.3))
+
+
+def test_a_gaussian_narrower_than_numbers_can_square_leaves_the_noise():
+    images = np.random.default_rng(0).integers(0, 256, (2, 8, 8)).astype(np.uint8)
+    narrow, narrower = (augment.Elastic(sigma=sigma, alpha=2)(images, seed=1) for sigma in (1e-3, 1e-170))
+    assert np.array_equal(narrow, narrower)
+
+
+def test_resume_on_images_of_another_shape_is_refused(tmp_path):
+    rng = np.random.default_rng(0)
+    x, y = rng.integers(0, 256, (20, 100)).astype(np.uint8), rng.integers(0, 3, 20)
+    path = tmp_path / "fit.safetensors"
+    settings = {"batch_size": 10, "augment": augment.Affine(rotation=10), "callbacks": [nn.Checkpoint(path)]}
+    net = nn.mlp([100, 8, 3], seed=0)
+    net.image_shape = (10, 10)
+    net.fit(x, y, epochs=1, **settings)
+    net = nn.mlp([100, 8, 3], seed=0)
+    net.image_shape = (5, 20)
+    with pytest.raises(ValueError, match="image_shape was"):
+        net.fit(x, y, epochs=2, resume=path, **settings)

@@ -267,3 +267,9 @@ def test_bad_input(device, one_line):
     own, _ = engine(oracle("float32", own=True), "float32", device)
     with one_line(ValueError, "the codec has v of its own; wanted w transposed"):
         own.divergence_steps(x, order, 5, rule)
+
+
+def test_a_transform_that_is_not_finite_is_refused():
+    codec = _core.Codec(*(np.zeros(shape, np.float32) for shape in ((3, 2), (2,), (3,))))
+    with pytest.raises(ValueError, match=r"set_input_transform: scale\[1\] is nan"):
+        codec.set_input_transform(np.zeros(3, np.float32), np.array([1, np.nan, 1], np.float32))

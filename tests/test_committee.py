@@ -277,3 +277,35 @@ def test_bad_files(tmp_path):
         nn.Committee.load(path)
     with pytest.raises(FileNotFoundError):
         nn.Committee.load(tmp_path / "none.safetensors")
+
+
+def test_what_an_error_elsewhere_ends_goes_on_from_its_checkpoint(tmp_path):
+    """Another member's error stops the training after an epoch; resumed, it makes the epochs that were left."""
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((200, 6)).astype(np.float32), rng.integers(0, 3, 200)
+
+    class Fails(nn.Callback):
+        def on_epoch_end(self, net, history):
+            raise ValueError("the second member fails")
+
+    committee = nn.Committee([nn.mlp([6, 8, 3], seed=seed) for seed in range(2)])
+    path = tmp_path / "member.safetensors"
+    settings = {"optimizer": nn.SGD(0.01), "epochs": 100_000, "batch_size": 10}
+    with pytest.raises(ValueError, match="the second member fails"):
+        committee.fit(
+            x, y, callbacks=lambda k: [Fails()] if k else [nn.Checkpoint(path)], threads=2, **settings
+        )
+    settings["epochs"] = files.read(path, files.CHECKPOINT)[1]["state"]["epoch"] + 1
+    history = nn.mlp([6, 8, 3], seed=0).fit(x, y, callbacks=[nn.Checkpoint(path)], resume=path, **settings)
+    assert 1 < len(history) == settings["epochs"] < 100_000
+
+
+def test_bad_arguments_of_fit_and_score():
+    committee = nn.Committee([nn.mlp([6, 8, 3])])
+    x, y = np.zeros((4, 6), np.float32), np.zeros(4, int)
+    with pytest.raises(TypeError, match="wanted a function of the member's index"):
+        committee.fit(x, y, callbacks=[nn.EarlyStopping()])
+    with pytest.raises(TypeError, match="threads"):
+        committee.fit(x, y, threads=1.5)
+    with pytest.raises(ValueError, match="x has no rows"):
+        committee.score(x[:0], y[:0])

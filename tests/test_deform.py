@@ -178,3 +178,19 @@ def test_draws_are_spread_as_they_should_be():
     want = 30 / np.sqrt(3) * (weight**2).sum()
     assert abs(middle.std() / want - 1) < 0.1
     assert abs(np.corrcoef(middle[:, 0].ravel(), middle[:, 1].ravel())[0, 1]) < 0.2
+
+
+def test_settings_that_float32_or_memory_cannot_hold_are_refused():
+    x = np.zeros((2, 36), np.uint8)
+    with pytest.raises(ValueError, match=r"background is .*; wanted a finite float32"):
+        _core.deform(x, 6, 6, _core.Deformation(rotation=10, background=1e39), 0, 0)
+    with pytest.raises(ValueError, match=r"factor\[1\] is"):
+        _core.deform(x, 6, 6, _core.Deformation(rotation=10), 0, 0, None, np.array([1, np.nan], np.float32))
+    with pytest.raises(ValueError, match="first is -1"):
+        _core.deform(x, 6, 6, _core.Deformation(rotation=10), 0, 0, None, None, -1)
+    wide = np.zeros((1, 200_000), np.uint8)
+    with pytest.raises(ValueError, match="too large"):
+        _core.deform(wide, 200_000, 1, _core.Deformation(sigma=30, alpha=1, radius=63), 0, 0)
+    images = _core.from_numpy(np.zeros((2, 36), np.float32))
+    with pytest.raises(ValueError, match="out shares memory with x"):
+        _core.deform(images, 6, 6, _core.Deformation(rotation=10), 0, 0, out=images)

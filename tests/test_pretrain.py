@@ -403,3 +403,10 @@ def test_plots_of_what_does_not_fit(one_line):
         plots.reconstructions(bars(5), bars(5)[:, 1:], (6, 6))
     with one_line(ValueError, r"code_plane: codes are \(60, 3\); wanted \(n, 2\)"):
         plots.code_plane(RNG.random((60, 3)))
+
+
+def test_supervised_targets_are_checked_as_by_fit():
+    net = nn.mlp([12, 8, 4], "sigmoid", "binary_cross_entropy")
+    x = np.random.default_rng(0).random((50, 12)).astype(np.float32)
+    with pytest.raises(ValueError, match="greedy: y goes from 50 to 50"):
+        pretrain.greedy(net, x, pretrain.Supervised(), y=np.full((50, 4), 50.0), epochs=1)

@@ -330,3 +330,20 @@ def test_the_picture(y, tmp_path):
     assert axes.get_lines()[1].get_ydata().tolist() == [scale * getattr(point, what) for point in curve]
     assert what in axes.get_ylabel()
     assert plots.save(figure, tmp_path / "curve.png").stat().st_size > 1000
+
+
+def test_curve_of_a_pruned_net_begins_with_it():
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((60, 6)).astype(np.float32), rng.integers(0, 3, 60)
+    net = nn.mlp([6, 8, 3], seed=0)
+    net.prune(0.5)
+    curve = nn.pruning_curve(net, x, y, (x, y), [0.0, 0.75], epochs=1, batch_size=10)
+    assert [point.weights for point in curve] == [36, 18]
+
+
+def test_weights_that_are_not_finite_are_refused():
+    net = nn.mlp([6, 8, 3], seed=0)
+    net.parameters[0][0, 0] = np.nan
+    with pytest.raises(ValueError, match="weights 0 hold NaN"):
+        net.prune(0.5)
+    assert net.sparsity == 0

@@ -374,3 +374,27 @@ def test_progress_shows_cells_and_time_left(tmp_path, capfd):
     assert "2/2 net, seed 1" in drawn
     assert re.search(r"50%\|.*00:0\d, 00:0\d left", drawn)
     assert "samples/s" in drawn  # of the training inside
+
+
+MISTAKES = {
+    "nets": [5, [], "1"],
+    "epochs": [1.5, 0, "abc", -3],
+    "rate": ["abc", -1, None],
+    "validation": ["abc", -5, 1.5],
+    "angle_factor": [3, {"1": "x"}],
+}
+
+
+@pytest.mark.parametrize(("name", "value"), [(n, v) for n, values in MISTAKES.items() for v in values])
+def test_a_setting_of_another_kind_is_refused_before_anything_is_written(tmp_path, name, value):
+    with pytest.raises(ValueError, match=f"--set {name}.*came; wanted"):
+        reproduce("ciresan2010", tmp_path / "run", quick=True, changes={name: value})
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_wrong_choice_is_refused_before_anything_is_written(tmp_path, monkeypatch):
+    pytest.importorskip("sklearn", reason="stands in for MNIST")
+    monkeypatch.setattr(runner, "find_images", lambda *_: (data.load("digits"), ""))
+    with pytest.raises(ValueError, match="choices: 1, 2, 3, 4, 5"):
+        reproduce("ciresan2010", tmp_path / "run", quick=True, changes={"nets": [9]})
+    assert not (tmp_path / "run").exists()

@@ -15,7 +15,7 @@ import sklearn.neural_network
 from deltarule import DeviceError, _core, nn
 from deltarule.sklearn import MLPClassifier, MLPRegressor
 from sklearn.base import clone
-from sklearn.datasets import load_digits
+from sklearn.datasets import load_digits, make_blobs
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
@@ -411,3 +411,43 @@ def test_a_pickle_from_a_device_that_is_not_here(monkeypatch):
     with warnings.catch_warnings():
         assert loaded.predict(X).tolist() == estimator.predict(X).tolist()
     assert loaded.network_.device == "cpu"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("hidden_layer_sizes", (50, 20)), ("activation", "tanh"), ("dropout", 0.5), ("dtype", "float64")],
+)
+def test_a_warm_start_keeps_the_net_and_says_so(name, value):
+    X, y = make_blobs(60, 4, random_state=0)
+    X = X.astype(np.float32)
+    net = MLPClassifier((10,), max_iter=2, warm_start=True, random_state=0).fit(X, y)
+    with pytest.raises(ValueError, match=f"{name} was .* a warm start and partial_fit keep the net"):
+        net.set_params(**{name: value}).fit(X, y)
+    assert [w.shape for w in net.coefs_] == [(4, 10), (10, 3)]
+
+
+def test_a_fit_that_cannot_begin_leaves_the_estimator_as_it_was():
+    X, y = make_blobs(60, 4, random_state=0)
+    net = MLPClassifier((10,), max_iter=2, random_state=0).fit(X, y)
+    before = net.predict_proba(X)
+    with pytest.raises(DeviceError):
+        net.set_params(device="cuda:99").fit(X, (y > 0).astype(int))
+    assert net.classes_.tolist() == [0, 1, 2]
+    assert np.array_equal(net.predict_proba(X), before)
+
+
+def test_a_warm_start_with_early_stopping_keeps_the_best_of_its_own_epochs():
+    X, y = make_blobs(300, 4, centers=6, cluster_std=4, random_state=0)
+    net = MLPClassifier(
+        (10,),
+        solver="sgd",
+        learning_rate_init=0.5,
+        max_iter=6,
+        warm_start=True,
+        early_stopping=True,
+        random_state=0,
+    )
+    for _ in range(3):
+        scores = len(getattr(net, "validation_scores_", []))
+        net.fit(X, y)
+        assert net.best_validation_score_ == max(net.validation_scores_[scores:])

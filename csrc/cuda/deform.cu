@@ -139,10 +139,11 @@ __global__ void __launch_bounds__(kThreads) deform_kernel(const __grid_constant_
 
 void deform(const DeformArgs& args) noexcept {
   if (args.rows == 0 || args.height * args.width == 0) return;
-  constexpr int64_t kMostBlocks = int64_t{1} << 30;
+  constexpr int64_t kMostBlocks = int64_t{1} << 30, kMostSpill = int64_t{256} << 20;
   const DeformSpace at(args);
   const bool fits = at.bytes <= here().shared_bytes;
-  const int64_t most = fits ? kMostBlocks : 4 * here().multiprocessors;
+  const int64_t wanted = fits ? kMostBlocks : 4 * here().multiprocessors;
+  const int64_t most = fits || wanted * at.bytes <= kMostSpill ? wanted : 1 + kMostSpill / at.bytes;
   const unsigned blocks = static_cast<unsigned>(args.rows < most ? args.rows : most);
   char* const spill = fits ? nullptr : static_cast<char*>(scratch(blocks * at.bytes));
   if (!fits && spill == nullptr) return;

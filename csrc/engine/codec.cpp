@@ -48,16 +48,10 @@ Codec::Codec(const Array& w, const Array& b, const Array& c, const std::optional
 }
 
 void Codec::set_input_transform(const std::optional<Array>& shift, const std::optional<Array>& scale) {
-  const auto checked = [this](const char* name, const std::optional<Array>& given, double otherwise) {
-    if (!given) return full({inputs()}, otherwise, dtype(), device());
-    check<ValueError>(given->shape() == Shape{inputs()}, "set_input_transform: ", name, " is ", given->shape(),
-                      "; wanted (", inputs(), ",)");
-    return given->astype(dtype()).on(device());
-  };
   std::lock_guard lock(mutex_);
   const bool none = !shift && !scale;
-  const Array minus = none ? Array() : checked("shift", shift, 0.0);
-  scale_ = none ? Array() : checked("scale", scale, 1.0);
+  const Array minus = none ? Array() : transform_row("shift", shift, 0.0, inputs(), dtype(), device());
+  scale_ = none ? Array() : transform_row("scale", scale, 1.0, inputs(), dtype(), device());
   shift_ = minus;
 }
 

@@ -9,7 +9,7 @@ namespace {
 
 // e^(-k^2 / 2 sigma^2) / sum, k = 0..radius, so that all taps together are 1.
 void fill_taps(double sigma, int64_t radius, float* taps) {
-  const auto height = [&](int64_t k) { return std::exp(-0.5 * static_cast<double>(k * k) / (sigma * sigma)); };
+  const auto height = [&](int64_t k) { return std::exp(-0.5 * std::pow(static_cast<double>(k) / sigma, 2)); };
   double sum = 1.0;
   for (int64_t k = 1; k <= radius; ++k) sum += 2.0 * height(k);
   for (int64_t k = 0; k <= radius; ++k) taps[k] = static_cast<float>(height(k) / sum);
@@ -35,7 +35,8 @@ void Deformation::validate(const char* op) const {
   within("scale_x", scale_x, 0.0, 1.0, "0 or more, below 1");
   within("scale_y", scale_y, 0.0, 1.0, "0 or more, below 1");
   within("alpha", std::fabs(alpha), 0.0, 1e6, "below 1e6");
-  check<ValueError>(std::isfinite(background), op, ": background is ", background, "; wanted a finite number");
+  check<ValueError>(std::isfinite(static_cast<float>(background)), op, ": background is ", background,
+                    "; wanted a finite float32");
   if (alpha == 0.0) return;
   check<ValueError>(sigma > 0.0 && std::isfinite(sigma), op, ": sigma is ", sigma, "; wanted more than 0");
   check<ValueError>(radius >= 0 && radius <= DeformArgs::kMaxRadius, op, ": the Gaussian has ", radius,
@@ -52,17 +53,27 @@ Array deform(const Array& x, int64_t height, int64_t width, const Deformation& d
   const Array images = x.is_contiguous() ? x : x.contiguous();
   const Array rows = order ? checked_order(op, *order, x.shape()[0], device) : Array();
   const int64_t n = order ? rows.size() : x.shape()[0];
+  const int64_t margin = 2 * deformation.radius;
+  check<ValueError>((height + margin) * (width + margin) < 1 << 24, op, ": images of ", height, " x ", width, " with ",
+                    deformation.radius, " taps on each side are too large; wanted fewer than 2^24 pixels with margins");
+  check<ValueError>(first >= 0 && first < int64_t{1} << 48, op, ": first is ", first, "; wanted 0 or more, below 2^48");
   Array factors;
   if (factor) {
     check<ValueError>(factor->rank() == 1 && factor->shape()[0] == x.shape()[0], op, ": factor is ", factor->shape(),
                       "; wanted (", x.shape()[0], ",), one for each image");
-    factors = (factor->dtype() == DType::float32 ? factor->contiguous() : factor->astype(DType::float32)).on(device);
+    factors = factor->dtype() == DType::float32 ? factor->contiguous() : factor->astype(DType::float32);
+    for (int64_t i = 0; factors.device().host_accessible && i < factors.size(); ++i)
+      check<ValueError>(std::fabs(factors.as<float>()[i]) <= 1.0f, op, ": factor[", i, "] is ", factors.as<float>()[i],
+                        "; wanted -1 to 1");
+    factors = factors.on(device);
   }
   const Array y = out ? *out : Array::empty({n, height * width}, DType::float32, device);
   check<ValueError>(y.dtype() == DType::float32 && y.is_contiguous() && y.writable() && &y.device() == &device &&
                         y.shape() == Shape{n, height * width},
                     op, ": out is ", y.shape(), " ", name_of(y.dtype()), "; wanted a contiguous (", n, ", ",
                     height * width, ") float32 on ", device.name);
+
+  check<ValueError>(!may_overlap(y, images), op, ": out shares memory with x");
 
   DeformArgs args{};
   args.from = x.dtype();

@@ -176,4 +176,9 @@ class Network {
   Array block_, order_;  // StepBlock's memory; the call's order, at an address of its own
 };
 
+// shift or scale [inputs] of set_input_transform, checked, converted and on the device; `otherwise` where none is
+// given.
+Array transform_row(const char* name, const std::optional<Array>& given, double otherwise, int64_t inputs, DType dtype,
+                    Device& device);
+
 }  // namespace deltarule

@@ -109,31 +109,33 @@ void Network::set_slots(const std::map<std::string, Array>& slots) {
   else *slot_updates_.as<int64_t>() = step_;
 }
 
+Array transform_row(const char* name, const std::optional<Array>& given, double otherwise, int64_t inputs, DType dtype,
+                    Device& device) {
+  Array row = Array::empty({inputs}, dtype, cpu_device());
+  if (given) {
+    check<ValueError>(given->shape() == Shape{inputs}, "set_input_transform: ", name, " is ", given->shape(),
+                      "; wanted (", inputs, ",)");
+    assign("set_input_transform", row, *given);
+  }
+  for (int64_t i = 0; i < inputs; ++i) {
+    if (dtype == DType::float32 && !given) row.as<float>()[i] = static_cast<float>(otherwise);
+    if (dtype == DType::float64 && !given) row.as<double>()[i] = otherwise;
+    const double value = dtype == DType::float32 ? row.as<float>()[i] : row.as<double>()[i];
+    check<ValueError>(std::isfinite(value), "set_input_transform: ", name, "[", i, "] is ", value,
+                      "; wanted finite numbers");
+  }
+  return row.on(device);
+}
+
 void Network::set_input_transform(const std::optional<Array>& shift, const std::optional<Array>& scale) {
-  const auto checked = [this](const char* name, const std::optional<Array>& given, double otherwise) {
-    Array row = Array::empty({inputs_}, dtype_, cpu_device());
-    if (given) {
-      check<ValueError>(given->shape() == Shape{inputs_}, "set_input_transform: ", name, " is ", given->shape(),
-                        "; wanted (", inputs_, ",)");
-      assign("set_input_transform", row, *given);
-    }
-    for (int64_t i = 0; i < inputs_; ++i) {
-      if (dtype_ == DType::float32 && !given) row.as<float>()[i] = static_cast<float>(otherwise);
-      if (dtype_ == DType::float64 && !given) row.as<double>()[i] = otherwise;
-      const double value = dtype_ == DType::float32 ? row.as<float>()[i] : row.as<double>()[i];
-      check<ValueError>(std::isfinite(value), "set_input_transform: ", name, "[", i, "] is ", value,
-                        "; wanted finite numbers");
-    }
-    return row.on(device_);
-  };
   std::lock_guard lock(mutex_);
   ++version_;
   if (!shift && !scale) {
     shift_ = scale_ = Array();
     return;
   }
-  const Array minus = checked("shift", shift, 0.0);
-  scale_ = checked("scale", scale, 1.0);
+  const Array minus = transform_row("shift", shift, 0.0, inputs_, dtype_, device_);
+  scale_ = transform_row("scale", scale, 1.0, inputs_, dtype_, device_);
   shift_ = minus;
 }
 

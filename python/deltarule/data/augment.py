@@ -109,6 +109,9 @@ class Augmentation:
         out: _core.Array | None = None,
     ) -> _core.Array:
         """Rows ``order`` of x[n, height * width] deformed, on x's device; all of them without an order."""
+        for name, value in (("seed", seed), ("epoch", epoch)):
+            if not hasattr(value, "__index__") or value < 0:
+                raise ValueError(f"augment: {name} is {value!r}; wanted a whole number, 0 or more")
         stream = _core.deform_stream(epoch)
         rule = self.parts().build()
         return _core.deform(x, *shape, rule, seed, stream, order, factor, first, out)
@@ -145,7 +148,11 @@ class Affine(Augmentation):
     per_class: Mapping[int, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        if not isinstance(self.per_class, Mapping):
+            raise TypeError(f"Affine: per_class is {self.per_class!r}; wanted a dict of labels and factors")
         for label, factor in self.per_class.items():
+            if isinstance(label, bool) or not hasattr(label, "__index__"):
+                raise TypeError(f"Affine: per_class has the label {label!r}; wanted whole numbers")
             if not 0 <= factor <= 1:
                 raise ValueError(f"Affine: per_class[{label}] is {factor}; wanted 0 to 1")
         self.parts().build()
@@ -154,6 +161,10 @@ class Affine(Augmentation):
     def scales(self) -> tuple[float, float]:
         """Horizontal and vertical."""
         if isinstance(self.scale, (tuple, list)):
+            if len(self.scale) != 2:
+                raise ValueError(
+                    f"Affine: scale is {self.scale}; wanted one number, or (horizontal, vertical)"
+                )
             horizontal, vertical = self.scale
             return float(horizontal), float(vertical)
         return float(self.scale), float(self.scale)

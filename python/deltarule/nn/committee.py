@@ -16,7 +16,7 @@ from .._through import host
 from . import files, model
 from .callbacks import Callback
 from .history import History
-from .inputs import MULTI_LABEL, REGRESSION, as_features, as_targets
+from .inputs import MULTI_LABEL, REGRESSION, as_count, as_features, as_targets
 from .network import Network, r2
 
 
@@ -104,7 +104,11 @@ class Committee:
         for name in ("progress", "resume"):
             if name in settings:
                 raise TypeError(f"Committee.fit: {name} came; wanted it for the fit of a single Network")
-        if threads is not None and threads < 1:
+        if callbacks is not None and not callable(callbacks):
+            raise TypeError(
+                f"Committee.fit: callbacks is {callbacks!r}; wanted a function of the member's index that gives them"
+            )
+        if threads is not None and as_count(threads, "Committee.fit: threads") < 1:
             raise ValueError(f"Committee.fit: threads is {threads}; wanted 1 or more")
         at_once = min(len(self), self._threads() if threads is None else threads)
         stop = _Stop()
@@ -165,6 +169,8 @@ class Committee:
         features = as_features(x, first.dtype, "score")
         targets = host(as_targets(y, first.loss, first.dtype, "score")[0])
         first.engine.check_samples("score", features, targets)
+        if len(features) == 0:
+            raise ValueError("score: x has no rows")
         if self.task == REGRESSION:
             return r2(self.forward(features), targets.reshape(len(features), first.outputs))
         right = self.predict(features) == _wanted(targets, self.task)
@@ -211,13 +217,18 @@ def _wanted(targets: npt.NDArray[Any], task: str) -> npt.NDArray[Any]:
 
 
 class _Stop(Callback):
-    """Ends every training it is in after the epoch in which the event was set."""
+    """Ends every training it is in after the epoch in which the event was set.
+
+    As Ctrl-C does: a checkpoint of that moment goes on from there.
+    """
 
     def __init__(self) -> None:
         self.event = threading.Event()
 
     def on_epoch_end(self, net: Network, history: History) -> bool:
-        return self.event.is_set()
+        if self.event.is_set():
+            raise KeyboardInterrupt
+        return False
 
 
 def _side_by_side(train: Callable[[int], History], count: int, at_once: int, stop: _Stop) -> list[History]:
@@ -231,6 +242,9 @@ def _side_by_side(train: Callable[[int], History], count: int, at_once: int, sto
                 wait(futures, return_when=FIRST_EXCEPTION)
             finally:  # without an error or Ctrl-C all are over
                 stop.event.set()
-            return [future.result() for future in futures]
+        errors = [error for future in futures if (error := future.exception()) is not None]
+        for error in sorted(errors, key=lambda error: isinstance(error, KeyboardInterrupt)):
+            raise error  # what stopped the others, not how they were stopped
+        return [future.result() for future in futures]
     finally:
         _core.set_num_threads(before)

@@ -128,6 +128,7 @@ class Plan:
             "batch_size": self.batch_size,
             "shuffle": self.shuffle,
             "augment": None if self.augment is None else self.augment.parts().to_json(),
+            "image_shape": None if self.image_shape is None else list(self.image_shape),
             "samples": len(self.x),
             "data": digest(self.x, self.y),
             "sample_weight": None if self.weights is None else digest(self.weights),

@@ -54,6 +54,9 @@ def prune(net: Network, fraction: float, scope: str = "global") -> None:
     if scope not in SCOPES:
         raise ValueError(f"prune: scope is {scope!r}; choices: {', '.join(SCOPES)}")
     sizes = {index: host(net.parameters[index]) for index in weight_indices(net)}
+    for index, weights in sizes.items():
+        if not np.isfinite(weights).all():
+            raise ValueError(f"prune: weights {index} hold NaN or infinities; wanted finite numbers")
     old = masks(net)
     magnitudes = {
         index: np.where(old.get(index, True), np.abs(weights), -1.0) for index, weights in sizes.items()
@@ -171,7 +174,8 @@ def pruning_curve(
     curve = []
     for fraction in rising:
         net = copy.deepcopy(net)
-        net.prune(fraction, scope)
+        if fraction > 0:
+            net.prune(fraction, scope)
         loss_before, error_before = loss, error = net.evaluate(*validation)
         if fraction > 0:
             net.fit(x, y, **settings)

@@ -70,6 +70,11 @@ def cells(settings: Mapping[str, Any], seeds: Sequence[int]) -> list[Cell]:
     wrong = [net for net in settings["nets"] if net not in NETS]
     if wrong:
         raise ValueError(f"ciresan2010: nets are {settings['nets']}; choices: {', '.join(map(str, NETS))}")
+    if not 0 < settings["last_rate"] <= settings["rate"]:
+        raise ValueError(
+            f"ciresan2010: rate is {settings['rate']}, last_rate {settings['last_rate']}; "
+            "wanted both above 0, the last one not above the first"
+        )
     return [
         Cell(
             f"net{net}-seed{seed}",

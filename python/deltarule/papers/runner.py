@@ -107,14 +107,14 @@ def reproduce(
         now["data"] = {"name": dataset.name, "sha256": dataset.sha256()}
     if before is not None:
         _check_same(before, now, folder, ["data"])
+    settings = {**now["settings"], **({} if dataset is None else {"data": dataset.name})}
+    cells = experiment.cells(settings, now["seeds"])
+    _check_keys(experiment, cells)
     if note:
         say(note)
     (folder / CELLS).mkdir(parents=True, exist_ok=True)
     if before is None:
         replace_json(folder / SETTINGS, now)
-    settings = {**now["settings"], **({} if dataset is None else {"data": dataset.name})}
-    cells = experiment.cells(settings, now["seeds"])
-    _check_keys(experiment, cells)
     work = Work(
         settings, chosen["device"], chosen["precision"],
         None if chosen["data_dir"] is None else Path(chosen["data_dir"]),
@@ -184,7 +184,39 @@ def _changed(experiment: Experiment, chosen: dict[str, Any]) -> dict[str, Any]:
     for key in chosen["changes"]:
         if key not in settings:
             raise ValueError(f"{experiment.name}: {key!r} is no setting; choices: {', '.join(settings)}")
-    return {**settings, **chosen["changes"]}
+    return {**settings, **{key: _fitting(key, settings[key], new) for key, new in chosen["changes"].items()}}
+
+
+def _fitting(name: str, default: Any, value: Any) -> Any:
+    """``value`` for the setting ``name`` if it is of the default's kind; of a dict, the parts that are to be others.
+
+    Counts stay counts: a whole number above 0 is not replaced by one that is not. None stands for a count, too.
+    """
+    if isinstance(default, Mapping) and isinstance(value, Mapping):
+        return {**default, **{k: _fitting(f"{name}.{k}", default.get(k, v), v) for k, v in value.items()}}
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    whole = number and isinstance(value, int)
+    if default is None:
+        fits, wanted = value is None or (whole and value > 0), "null or a whole number above 0"
+    elif isinstance(default, bool | str):
+        fits, wanted = (
+            type(value) is type(default),
+            "true or false" if isinstance(default, bool) else "a text",
+        )
+    elif isinstance(default, int):
+        fits, wanted = whole and (value > 0 or default <= 0), "a whole number above 0"
+    elif isinstance(default, float):
+        fits, wanted = number and value >= 0, "a number, 0 or more"
+    elif isinstance(default, Sequence):
+        fits = isinstance(value, list | tuple) and len(value) > 0
+        wanted = "a list that is not empty"
+    else:
+        fits, wanted = False, 'names and values, as in {"name": 1}'
+    if not fits:
+        raise ValueError(f"--set {name}: {value!r} came; wanted {wanted}")
+    if isinstance(value, list | tuple) and not isinstance(default[0], list | tuple):
+        return [_fitting(name, default[0], item) for item in value]
+    return value
 
 
 def machine() -> dict[str, Any]:

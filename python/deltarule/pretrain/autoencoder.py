@@ -44,7 +44,8 @@ def unroll(
     """The deep auto-encoder of the lowest layers of a net: up through them, and back down to the inputs.
 
     Layer l of the way down has the activation of what it gives back. ``fit(x, x)`` fine-tunes it, both ways by
-    themselves from then on.
+    themselves from then on; of a net that is standardised ``fit(x, (x - shift) * scale)``: what it gives back are
+    inputs as the layers see them.
 
     Parameters
     ----------

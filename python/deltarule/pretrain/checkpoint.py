@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .._atomic import PathLike
+from .._through import host
 from ..nn import files, model
 from ..nn.checkpoint import difference
 
@@ -34,7 +35,7 @@ def write(path: PathLike, training: Training) -> None:
         "epoch.weights": np.concatenate([np.empty(0), *state.weights]),
     }
     if state.step:
-        tensors |= {f"good.{i}": value for i, value in enumerate(state.start)}
+        tensors |= {f"good.{i}": host(value) for i, value in enumerate(state.start)}
     for index, layer in enumerate(training.record.layers):
         if layer.decoder is not None:
             tensors[f"decoder{index}.weight"], tensors[f"decoder{index}.bias"] = layer.decoder
@@ -82,7 +83,7 @@ class Saved:
         """The layer that was learning, and the epoch it was in."""
         state = training.state
         training.stage.restore(self._part("stage."), self.header["state"]["updates"])
-        state.start = [np.array(p) for p in training.snapshot()]
+        state.start = [np.array(host(p)) for p in training.snapshot()]
         if state.step:
             state.losses = [self.tensors["epoch.losses"]]
             state.weights = [self.tensors["epoch.weights"]]

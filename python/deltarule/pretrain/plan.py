@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from .._through import host
 from ..nn import SGD, Optimizer, model
-from ..nn.inputs import as_count, as_features, as_targets
+from ..nn.inputs import as_count, as_features, as_targets, check_targets
 from ..nn.network import Network
 from ..nn.optimizers import check as check_optimizer
 from ..nn.plan import digest
@@ -77,6 +77,7 @@ class Plan:
         if supervised:
             targets = _contiguous(as_targets(y, net.loss, net.dtype, "greedy")[0])
             net.engine.check_samples("greedy", features, targets)
+            check_targets(targets, net.loss, "greedy")
         batch_size = as_count(batch_size, "greedy: batch_size")
         if not 1 <= batch_size <= len(features):
             raise ValueError(

@@ -161,6 +161,19 @@ class BaseMLP(BaseEstimator):  # type: ignore[misc]
         if incremental and self.early_stopping:
             raise ValueError("partial_fit does not support early_stopping=True")
         first = not hasattr(self, "_net") or not (self.warm_start or incremental)
+        before = self.__dict__.copy()
+        try:
+            prepared = self._prepare(X, y, sample_weight, first, incremental)
+        except BaseException:  # the estimator is what it was
+            self.__dict__ = before
+            raise
+        self._train(*prepared, incremental)
+        return self
+
+    def _prepare(
+        self, X: Any, y: Any, sample_weight: Any, first: bool, incremental: bool
+    ) -> tuple[Any, Any, Any]:
+        """Samples as the net takes them, and a net that takes them."""
         x, y = validate_data(
             self, X, y, multi_output=True, y_numeric=not is_classifier(self), dtype=X_DTYPES, reset=first
         )
@@ -172,20 +185,43 @@ class BaseMLP(BaseEstimator):  # type: ignore[misc]
             raise ValueError("Sample weights must contain at least one non-zero number.")
         if first:
             self._start(x, self._outputs(targets), loss)
-        elif self._outputs(targets) != self.n_outputs_:
+        else:
+            self._check_same_net(x)
+        if self._outputs(targets) != self.n_outputs_:
             raise ValueError(f"y has {self._outputs(targets)} outputs; this {type(self).__name__} was trained on "
                              f"{self.n_outputs_}")  # fmt: skip
         if targets.dtype.kind == "f":
             targets = targets.astype(self._net.dtype, copy=False)
-        self._train(x, targets, None if weights is None else weights.astype(self._net.dtype), incremental)
-        return self
+        return x, targets, None if weights is None else weights.astype(self._net.dtype)
+
+    def _hidden(self) -> list[int]:
+        """Units of the hidden layers."""
+        sizes = self.hidden_layer_sizes
+        hidden = list(sizes) if hasattr(sizes, "__iter__") else [sizes]
+        if any(isinstance(units, bool) or not hasattr(units, "__index__") or units <= 0 for units in hidden):
+            raise ValueError(f"hidden_layer_sizes must be > 0, got {hidden}.")
+        return [int(units) for units in hidden]
+
+    def _check_same_net(self, x: Any) -> None:
+        """That a warm start or partial_fit goes on with the net that the parameters name."""
+        net, hidden = self._net, [layer for layer in self._net.layers if isinstance(layer, nn.Dense)][:-1]
+        wanted: dict[str, tuple[Any, Any]] = {
+            "hidden_layer_sizes": (self._hidden(), [layer.units for layer in hidden]),
+            "dtype": (net.dtype if self.dtype == "auto" else self.dtype, net.dtype),
+            "device": (self.device, self._device),
+        }
+        if hidden:
+            wanted["activation"] = (ACTIVATIONS.get(self.activation, self.activation), hidden[0].activation)
+            wanted["dropout"] = (float(self.dropout), self._dropout)
+        for name, (now, was) in wanted.items():
+            if now != was:
+                raise ValueError(
+                    f"{name} was {was} when the net was made, is now {now}; a warm start and partial_fit keep the net"
+                )
 
     def _start(self, x: Any, outputs: int, loss: str) -> None:
         """A new net, and nothing learned yet."""
-        sizes = self.hidden_layer_sizes
-        hidden = [int(units) for units in (sizes if hasattr(sizes, "__iter__") else [sizes])]
-        if any(units <= 0 for units in hidden):
-            raise ValueError(f"hidden_layer_sizes must be > 0, got {hidden}.")
+        hidden = self._hidden()
         own = "float64" if x.dtype == np.float64 else "float32"
         self._net = nn.mlp(
             [x.shape[1], *hidden, outputs],
@@ -197,6 +233,7 @@ class BaseMLP(BaseEstimator):  # type: ignore[misc]
             dtype=own if self.dtype == "auto" else self.dtype,
             seed=int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max)),
         )
+        self._device, self._dropout = self.device, float(self.dropout)
         self._rate = float(self.learning_rate_init)
         self._epochs = 0
         self._no_improvement_count = 0
@@ -217,7 +254,8 @@ class BaseMLP(BaseEstimator):  # type: ignore[misc]
         if self.early_stopping:
             x, y, weights, held_out = self._split(x, y, weights)
             if self.validation_scores_ is None:  # a warm start of what was trained without
-                self.validation_scores_, self.best_validation_score_ = [], -np.inf
+                self.validation_scores_ = []
+            self.best_validation_score_ = -np.inf  # of this fit, whose best weights are kept
         elif self.best_loss_ is None:
             self.best_loss_ = np.inf
         samples = Samples.on(net, x, y, weights)
