@@ -45,7 +45,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--precision", type=harness.names(tuple(ROUNDING)), default=["highest"])
     parser.add_argument("--dtype", choices=["float32", "float64"], default="float32")
     parser.add_argument("--isa", default="", help="comma-separated; default: the best of this machine")
-    parser.add_argument("--shapes", default="", help="instead of the default ones")
+    parser.add_argument(
+        "--shapes", default="", help="MxNxK or MxNxK:NT, comma-separated, instead of the default ones"
+    )
     parser.add_argument("--raw", action="store_true", help="_core.kernels.gemm instead of dr.matmul")
     parser.add_argument(
         "--kernel",
@@ -104,7 +106,8 @@ def cases(options: argparse.Namespace) -> Iterator[Case]:
     isas = options.isa.split(",") if options.isa else [_core.isa()]
     for precision in options.precision:
         for shape in shapes:
-            extents, trans = shape.split(":")
+            extents, _, trans = shape.partition(":")
+            trans = trans or "NN"
             m, n, k = (int(extent) for extent in extents.split("x"))
             if precision != "highest" and not options.shapes and min(m, n, k) < LARGE:
                 continue
