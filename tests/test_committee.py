@@ -237,7 +237,7 @@ def test_ctrl_c(threads):
 
     committee = nn.Committee(nets(3))
     with pytest.raises(KeyboardInterrupt):
-        committee.fit(X, LABELS, epochs=10**7, callbacks=lambda k: [Press()] if k == 1 else [])
+        committee.fit(X, LABELS, epochs=20_000, callbacks=lambda k: [Press()] if k == 1 else [])
     assert _core.num_threads() == 2
     assert committee.predict(X).shape == (120,)
 
