@@ -313,24 +313,25 @@ template <class Unit, int Planes> struct GemmBf16 {
 
   // The same for all of k on a unit that takes its sums up again: they stay in a buffer of tiles, in L2, from one block
   // of k to the next, and C is touched once. `b` begins with k = 0. The sums of later groups of blocks, where a unit
-  // has groups, are begun anew and added to the first one's when they are complete: as in pairwise summation.
+  // has groups, are begun anew and added to the first one's when they are complete: as in pairwise summation. With one
+  // block of k nothing is kept: one tile, in L1, serves all.
   static void multiply_all(const GemmJob<float>& job, Unit& unit, Range rows, Range panels, const Packed& a,
                            const Packed& b) {
     constexpr int64_t kTile = MR * NR, kGroup = Unit::group(Planes);
-    const int64_t tiles = blocks_of(rows.end - rows.begin, MR), all = tiles * (panels.end - panels.begin);
+    const int64_t tiles = blocks_of(rows.end - rows.begin, MR), step = job.K > KC ? kTile : 0;
+    const int64_t all = step > 0 ? tiles * (panels.end - panels.begin) * kTile : kTile;
     const bool groups = job.K > kGroup;
-    float* const total =
-        static_cast<float*>(workspace(Workspace::tiles, (groups ? 2 : 1) * all * kTile * sizeof(float)));
+    float* const total = static_cast<float*>(workspace(Workspace::tiles, (groups ? 2 : 1) * all * sizeof(float)));
     for (int64_t k = 0; k < job.K; k += KC) {
       const int64_t pairs = blocks_of(least(KC, job.K - k), 2);
       const bool later = k >= kGroup, more = k % kGroup != 0;
       const bool last = k + KC >= job.K, complete = later && (last || (k + KC) % kGroup == 0);
-      float *sums = later ? total + all * kTile : total, *into = total;
+      float *sums = later ? total + all : total, *into = total;
       for (int64_t panel = panels.begin; panel < panels.end; ++panel) {
         const int64_t j = panel * NR;
         const int width = static_cast<int>(least(NR, job.N - j));
         const Pair* const own_b = b.pairs + (panel - panels.begin) * b.panel + k / 2 * NR;
-        for (int64_t i = rows.begin; i < rows.end; i += MR, sums += kTile, into += kTile) {
+        for (int64_t i = rows.begin; i < rows.end; i += MR, sums += step, into += step) {
           const int height = static_cast<int>(least(MR, rows.end - i));
           const Pair* const own_a = a.pairs + i / MR * a.panel + k / 2 * MR;
           if (!last)

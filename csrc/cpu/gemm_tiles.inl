@@ -41,11 +41,14 @@
 //            16 0.8, 32 1.1; high 32 1.0, 64 1.3; highest 100 0.85, 200 1.2. By columns: medium 10 0.85, 16 1.3; high
 //            16 0.7, 32 1.35; highest 64 0.95.
 //
-//            Dead ends: KC 1024 with C visited once for each block and every pair of planes a pass of its own, 0.63 to
-//            0.85 of this; KC 128 for three planes: 0.75; NC 128 and 256, MC 128 and 512: 0.9 to 1.0; panels laid out
-//            block of k by block of k: 0.9 to 1.0; sums prefetched to L1 before they are added to: 0.85; groups of 512
-//            of k: 0.85, and no better than 2048. Sums carried on in the tiles through all of k: 1.05, but its error on
-//            uniform data is 1.3 of float32's at K 784 and 4 at 8192.
+//            Steps of whole nets, one thread, old kernels (float32, KC 1024) against these in turns, minima of 7:
+//            highest, 1000 rows: 784-1000-500-10 39.6 to 25.8 ms, 841-2500-..-10 445 to 300 ms; medium, 100 rows, the
+//            same: 0.97. Dead ends: a tile for each place of C where there is one block of k (dW at 100 rows): 1.07 of
+//            a step's time; KC 1024 with C visited once for each block and every pair of planes a pass of its own, 0.63
+//            to 0.85 of this; KC 128 for three planes: 0.75; NC 128 and 256, MC 128 and 512: 0.9 to 1.0; panels laid
+//            out block of k by block of k: 0.9 to 1.0; sums prefetched to L1 before they are added to: 0.85; groups of
+//            512 of k: 0.85, and no better than 2048. Sums carried on in the tiles through all of k: 1.05, but its
+//            error on uniform data is 1.3 of float32's at K 784 and 4 at 8192.
 // Refs       Intel SDM, TDPBF16PS; Intel 64 Optimization Reference Manual, chapter on AMX.
 struct TilesOfC : Limits {
   static constexpr int MR = 32, NR = 32, kRowBlock = 64;  // MR = NR: steps of k are as long in A as in B
