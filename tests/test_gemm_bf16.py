@@ -29,7 +29,7 @@ UNITS = [(table, precision) for table in TABLES for precision in PLANES[table]]
 
 def large_enough(unit, *extents):
     """Extents of which the unit makes its own product, and not a float32 one (Limits in csrc/cpu/amx.cpp)."""
-    least = 192 if unit == ("amx", "highest") else 0
+    least = 256 if unit == ("amx", "highest") else 0
     return tuple(max(least, extent) for extent in extents)
 
 
@@ -72,11 +72,11 @@ def shapes(rng, count):
     depths = [1, 2, 3, 15, 16, 17, 31, 32, 33, 63, 64, 65, 100, KC - 1, KC, KC + 1, 2 * KC + 3]
     always = [(48, 32, 16), (100, 200, KC + 1), (400, 70, KC + 1), (129, 33, 2 * KC + 3), (300, 129, 33)]
     always += [
-        (200, 230, 260),
-        (400, 193, 2 * KC + 3),
+        (260, 270, 280),
+        (400, 257, 2 * KC + 3),
         (33, 40, 4 * KC),
         (33, 40, 4 * KC + 70),
-        (230, 600, 192),
+        (300, 600, 256),
     ]
     return always + [tuple(int(rng.choice(sizes)) for sizes in (rows, cols, depths)) for _ in range(count)]
 
@@ -358,7 +358,7 @@ def test_sgd(unit, momentum, nesterov):
 @each_transpose
 def test_same_bits_for_any_number_of_threads(unit, trans_a, trans_b, threads):
     rng = np.random.default_rng(10)
-    for m, n, k in [(100, 900, 300), (128, 40, KC + 1), (130, 400, 500), (700, 70, 20), (200, 500, KC + 1)]:
+    for m, n, k in [(100, 900, 300), (128, 40, KC + 1), (130, 400, 500), (700, 70, 20), (300, 500, KC + 1)]:
         a, b, _, _ = operands(rng, m, n, k, np.float32, trans_a, trans_b)
         y = rng.standard_normal((m, n)).astype(np.float32)
         results = []
@@ -378,7 +378,8 @@ def test_rows_do_not_depend_on_their_neighbours(unit):
     rng = np.random.default_rng(11)
     a, b = (rng.standard_normal(shape).astype(np.float32) for shape in ((403, 300), (300, 301)))
     whole = product(a, b, unit[1])
-    for rows, columns in [(399, 203), (250, 301), large_enough(unit, 120, 77), large_enough(unit, 50, 50)]:
+    for extents in [(399, 203), (250, 301), (120, 77), (50, 50)]:
+        rows, columns = large_enough(unit, *extents)
         part = product(np.ascontiguousarray(a[:rows]), np.ascontiguousarray(b[:, :columns]), unit[1])
         assert np.array_equal(whole[:rows, :columns], part), (rows, columns)
 
@@ -391,7 +392,7 @@ def test_other_precisions_and_small_products_are_float32(table):
     _core.set_isa(table)
     try:
         rng = np.random.default_rng(12)
-        a, b = (rng.standard_normal(shape).astype(np.float32) for shape in ((200, 210), (210, 300)))
+        a, b = (rng.standard_normal(shape).astype(np.float32) for shape in ((260, 270), (270, 300)))
         for precision in ("highest", "high", "medium"):
             same = np.array_equal(product(a, b, precision), float32(lambda: product(a, b, "highest")))
             assert same == (precision not in PLANES[table]), precision
@@ -408,14 +409,14 @@ def test_other_precisions_and_small_products_are_float32(table):
 
 
 @pytest.mark.parametrize("table", [table for table, precision in UNITS if precision == "highest"] or [None])
-@pytest.mark.parametrize("k", [200, 784, 2500, 8192])
+@pytest.mark.parametrize("k", [256, 784, 2500, 8192])
 def test_six_products_are_no_worse_than_fma(table, k):
     """Root mean square errors of three planes and of float32; K up to far beyond those of nets."""
     if table is None:
         pytest.skip("no three planes on this CPU")
     rng = np.random.default_rng(14)
     for draw in (rng.standard_normal, rng.random):
-        a, b = draw((200, k)).astype(np.float32), draw((k, 200)).astype(np.float32)
+        a, b = draw((256, k)).astype(np.float32), draw((k, 256)).astype(np.float32)
         exact = a.astype(np.float64) @ b.astype(np.float64)
         before = _core.isa()
         _core.set_isa(table)
@@ -430,20 +431,20 @@ def test_six_products_are_no_worse_than_fma(table, k):
 @each_unit
 def test_matmul_takes_the_unit_and_info_says_so(unit):
     rng = np.random.default_rng(13)
-    a, b = (rng.standard_normal(shape).astype(np.float32) for shape in ((200, 210), (210, 300)))
+    a, b = (rng.standard_normal(shape).astype(np.float32) for shape in ((260, 270), (270, 300)))
     assert np.array_equal(np.asarray(dr.matmul(a, b, precision=unit[1])), product(a, b, unit[1]))
     assert "bfloat16" in dr.info()["precisions"][unit[1]]
 
 
 @each_unit
 def test_training_learns_as_in_float32(unit):
-    """Digits, batches of 200: about the same loss after the same epochs."""
+    """Digits, batches of 300: about the same loss after the same epochs."""
     digits = data.load("digits")
 
     def loss(precision):
-        net = nn.mlp([64, 300, 200, 10], activation="tanh", seed=0, precision=precision)
+        net = nn.mlp([64, 300, 300, 10], activation="tanh", seed=0, precision=precision)
         optimizer = nn.Momentum(0.1)
-        history = net.fit(digits.train.x / 16, digits.train.y, optimizer=optimizer, epochs=12, batch_size=200)
+        history = net.fit(digits.train.x / 16, digits.train.y, optimizer=optimizer, epochs=12, batch_size=300)
         return history["train_loss"][-1]
 
     got, want = loss(unit[1]), float32(lambda: loss("highest"))

@@ -17,7 +17,7 @@ namespace {
 // One thread, NN, NT and TN, ratio to float32 at the limit and just below it: gemm_tiles.inl.
 struct Limits {
   static constexpr Least limits(int planes) {
-    return planes == 1 ? Least{16, 16, 16, 32} : planes == 2 ? Least{32, 24, 32, 64} : Least{192, 192, 192, 192};
+    return planes == 1 ? Least{16, 16, 16, 32} : planes == 2 ? Least{32, 24, 32, 64} : Least{256, 256, 256, 256};
   }
 };
 

@@ -17,22 +17,24 @@
 //            Six products round less than float32 does: the unit adds 16 pairs before it rounds to the sum (Intel SDM),
 //            the five small products of a block are summed first, to their own size, blocks are added in float32,
 //            groups of 2048 of k apart.
-// Measured   Xeon with AMX, 2 cores of a shared host whose speed moves by a third within minutes (MKL 120 to 165), one
-//            thread, GFLOP/s, interleaved medians; PyTorch 2.13: MKL in float32, oneDNN in bfloat16 without and with
-//            the operands' conversion from float32.
+// Measured   Xeon with AMX, one thread, GFLOP/s, interleaved with PyTorch 2.13: MKL in float32, oneDNN with operands
+// and
+//            result in bfloat16. `python bench/gemm.py --isa avx512,amx --precision highest,high,medium --peers torch
+//            --shapes ...`: bench/results/gemm_amx.json. The host is shared; its speed moves by a third within minutes,
+//            and oneDNN's lead with it: in slow minutes there was none.
 //
-//              M x N x K                highest  float32  MKL     high   medium  oneDNN  and conversion
-//              512^3                    170      140      141     269    554     581     449
-//              1024^3                   144      133      121     299    563     556     466
-//              2048^3                   161      134      141     318    662     664     572
-//              1000 x 2000 x 2500       153      137      138     293    659     623     452
-//              1000 x 2500 x 2000, dx   148      132      140     288    651     529     425
-//              2500 x 2000 x 1000, dW   174      138      140     335    660     370     337
-//              100 x 2500 x 841          94      119      106     176    345     320     206
-//              2500 x 2000 x 100, dW    121      157      104     194    356     188     191
+//              M x N x K              highest  float32     MKL    x MKL    high   x MKL   medium   oneDNN x oneDNN
+//              256^3                      186      157     174     1.07     320    1.84      742      689     1.08
+//              512^3                      214      166     171     1.24     341    1.97      643     1023     0.63
+//              1024^3                     224      162     180     1.24     372    2.02      795     1307     0.61
+//              2048^3                     235      162     178     1.31     379    2.10      733      955     0.76
+//              1000 x 2000 x 2500         194      157     179     1.09     328    1.85      782      939     0.80
+//              1000 x 2500 x 2000, dx     206      153     181     1.14     328    1.92      811      808     1.02
+//              2500 x 2000 x 1000, dW     219      157     182     1.20     362    2.01      719      539     1.33
+//              100 x 2500 x 841           143      143     137     1.04     250    1.81      451      595     0.76
+//              2500 x 2000 x 100, dW      131      132     124     1.06     244    1.90      410      376     1.05
 //
-//            In quieter minutes, not interleaved, 1024^3: high 409, medium 911; highest, best of nine, 252; float32
-//            159. The multiplying alone, six products, runs at 250 to 285 (raw: 1500 to 1700; without C, operands in
+//            The multiplying alone, six products, runs at 250 to 285 (raw: 1500 to 1700; without C, operands in
 //            L2: 2040; one product from L2: 2500, or 3100 where all operands are zero), packing three planes takes 10 %
 //            of the time at 1000 rows, 30 % at 100. RMS error of "highest", in units of float32's here (normal /
 //            uniform data): K 64 0.31 / 0.35, 784 0.29 / 0.45, 2500 0.33 / 0.59, 8192 0.35 / 0.60. Ratio to float32,
