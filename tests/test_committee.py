@@ -7,6 +7,7 @@ import threading
 
 import numpy as np
 import pytest
+import tolerance
 from deltarule import _core, nn
 from deltarule.nn import files
 from network_cases import copies, oracle, same_bits
@@ -86,7 +87,7 @@ def test_on_every_device(device):
     committee.fit(X, LABELS, optimizer=nn.SGD(0.1), epochs=2)
     assert same_bits(weights(committee), weights(nn.Committee(alone)))
     mean = np.mean([probabilities(net, X, "softmax_cross_entropy") for net in alone], axis=0)
-    np.testing.assert_allclose(committee.predict_proba(X), mean, atol=1e-6)
+    np.testing.assert_allclose(committee.predict_proba(X), mean, atol=tolerance.PROBABILITY)
 
 
 def probabilities(net, x, loss):
@@ -104,7 +105,7 @@ def test_classification_is_by_the_mean_probability():
     mean = np.mean([probabilities(net, X, "softmax_cross_entropy") for net in committee.members], axis=0)
     found = committee.predict_proba(X)
     assert found.dtype == np.float32
-    np.testing.assert_allclose(found, mean, atol=1e-6)
+    np.testing.assert_allclose(found, mean, atol=tolerance.PROBABILITY)
     np.testing.assert_array_equal(committee.predict(X), mean.argmax(axis=1))
     assert committee.predict(X).dtype == np.int64
     assert committee.score(X, LABELS) == pytest.approx((mean.argmax(axis=1) == LABELS).mean())
@@ -114,7 +115,7 @@ def test_classification_is_by_the_mean_probability():
     np.testing.assert_allclose(
         committee.forward(X),
         np.mean([oracle(net).outputs(X) for net in committee.members], axis=0),
-        atol=1e-5,
+        atol=tolerance.OUTPUT,
     )
 
 
@@ -128,7 +129,9 @@ def test_multi_label():
 def test_one_output_of_yes_and_no():
     committee = nn.Committee(nets(3, (5, 8, 1), loss="binary_cross_entropy"))
     mean = np.mean([probabilities(net, X, "binary_cross_entropy")[:, 0] for net in committee.members], axis=0)
-    np.testing.assert_allclose(committee.predict_proba(X), np.stack([1 - mean, mean], axis=1), atol=1e-6)
+    np.testing.assert_allclose(
+        committee.predict_proba(X), np.stack([1 - mean, mean], axis=1), atol=tolerance.PROBABILITY
+    )
     np.testing.assert_array_equal(committee.predict(X), mean > 0.5)
     yes_no = YES_NO[:, 0]
     assert committee.score(X, yes_no) == pytest.approx(((mean > 0.5) == yes_no).mean())
@@ -152,7 +155,7 @@ def test_regression():
     committee = nn.Committee(nets(3, (5, 8, 2), loss="squared_error"))
     committee.fit(X, VALUES, optimizer=nn.SGD(0.1), epochs=2)
     mean = np.mean([oracle(net).outputs(X) for net in committee.members], axis=0)
-    np.testing.assert_allclose(committee.predict(X), mean, atol=1e-5)
+    np.testing.assert_allclose(committee.predict(X), mean, atol=tolerance.OUTPUT)
     r2 = 1 - ((mean - VALUES) ** 2).sum(axis=0) / ((VALUES - VALUES.mean(axis=0)) ** 2).sum(axis=0)
     assert committee.score(X, VALUES) == pytest.approx(r2.mean(), abs=1e-4)
 

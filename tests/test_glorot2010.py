@@ -8,6 +8,7 @@ import math
 
 import numpy as np
 import pytest
+import tolerance
 from deltarule import data, nn, plots
 from deltarule.papers import glorot2010
 from deltarule.papers.glorot2010 import findings, measure
@@ -85,7 +86,8 @@ def test_statistics_are_those_of_the_oracle(kind, low, init, work):
     }
     assert set(found) == set(wanted) == set(measure.STATISTICS)
     for name, values in wanted.items():
-        np.testing.assert_allclose(found[name], values, rtol=1e-4, atol=1e-6, err_msg=name)
+        relative, absolute = tolerance.STATISTIC
+        np.testing.assert_allclose(found[name], values, rtol=relative, atol=absolute, err_msg=name)
     assert kind == "softsign" or found["saturated"][1] > 0
 
 
@@ -118,14 +120,16 @@ def test_singular_values_are_those_of_a_jacobian_made_by_differences(work):
             up, down = (np.tanh((row + sign * h * np.eye(20)) @ layer.w) for sign in (1, -1))
             means.append(np.linalg.svd((up - down) / (2 * h), compute_uv=False).mean())
         wanted.append(np.mean(means))
-    np.testing.assert_allclose(measure.singular_values(net, x), wanted, rtol=1e-4)
+    np.testing.assert_allclose(measure.singular_values(net, x), wanted, rtol=tolerance.JACOBIAN)
 
 
 @pytest.mark.parametrize("shape", [(7, 7), (5, 9), (9, 5)])
 def test_singular_values_of_any_shape(shape):
     j = np.random.default_rng(0).standard_normal(shape)
     found = np.sort(measure._singular_values(j))
-    np.testing.assert_allclose(found, np.sort(np.linalg.svd(j, compute_uv=False)), rtol=1e-10)
+    np.testing.assert_allclose(
+        found, np.sort(np.linalg.svd(j, compute_uv=False)), rtol=tolerance.SINGULAR_VALUE
+    )
 
 
 def test_both_inits_at_the_start_are_as_the_theory_says(tmp_path, digits):

@@ -392,6 +392,16 @@ def test_a_setting_of_another_kind_is_refused_before_anything_is_written(tmp_pat
     assert not (tmp_path / "run").exists()
 
 
+def test_a_part_that_is_no_setting_is_refused(tmp_path):
+    for name, changes in [
+        ("glorot2010", {"table": {"updats": 10}}),
+        ("ciresan2010", {"angle_factor": {"a": 0.5}}),
+    ]:
+        with pytest.raises(ValueError, match="is no setting; choices: "):
+            reproduce(name, tmp_path / "run", quick=True, changes=changes)
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_wrong_choice_is_refused_before_anything_is_written(tmp_path, monkeypatch):
     pytest.importorskip("sklearn", reason="stands in for MNIST")
     monkeypatch.setattr(runner, "find_images", lambda *_: (data.load("digits"), ""))

@@ -113,6 +113,13 @@ def stepped(exact, before, dtype):
     return 8 * np.finfo(dtype).eps / 2 * size
 
 
+# Of nets as small as the tests', float32 against the float64 oracle.
+PROBABILITY = 1e-6  # absolute; observed 5e-8
+OUTPUT = 1e-5  # absolute, of logits up to 10; observed 2e-7
+STATISTIC = 1e-4, 1e-6  # relative and absolute: moments and percentiles of a layer's numbers
+JACOBIAN = 1e-4  # relative, singular values; against central differences in float64 with h = 1e-6
+SINGULAR_VALUE = 1e-10  # relative, float64, by the roots of eigenvalues against LAPACK's decomposition
+
 NORMAL_NUMBER = 4e-15  # |z - exact| / (|exact| + 1), float64 Box-Muller against the C library's functions
 
 

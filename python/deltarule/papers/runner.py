@@ -193,6 +193,10 @@ def _fitting(name: str, default: Any, value: Any) -> Any:
     Counts stay counts: a whole number above 0 is not replaced by one that is not. None stands for a count, too.
     """
     if isinstance(default, Mapping) and isinstance(value, Mapping):
+        by_label = all(key.isdigit() for key in default)  # then others may come
+        for key in value:
+            if key not in default and not (by_label and key.isdigit()):
+                raise ValueError(f"--set {name}: {key!r} is no setting; choices: {', '.join(default)}")
         return {**default, **{k: _fitting(f"{name}.{k}", default.get(k, v), v) for k, v in value.items()}}
     number = isinstance(value, int | float) and not isinstance(value, bool)
     whole = number and isinstance(value, int)
