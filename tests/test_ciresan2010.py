@@ -119,6 +119,8 @@ def test_the_other_ways_on_line_included(tiny, tmp_path, loss, optimizer):
 def test_settings_that_do_not_exist(tiny, tmp_path, one_line):
     with one_line(ValueError, "nets are .2, 7.; choices: 1, 4"):
         ciresan2010.cells({**tiny, "nets": [2, 7]}, [0])
+    with one_line(ValueError, "schedule is 'linear'; choices: exponential, cosine"):
+        ciresan2010.cells({**tiny, "schedule": "linear"}, [0])
     for key, match in (("loss", "choices: softmax_cross_entropy"), ("optimizer", "choices: sgd, momentum")):
         with one_line(ValueError, match):
             ciresan2010.train(work_of({**tiny, key: "x"}, tmp_path), net=1, seed=0)
@@ -131,11 +133,29 @@ def test_quick_and_full_settings_are_json():
     assert ciresan2010.settings(True)["epochs"] < ciresan2010.settings(False)["epochs"]
 
 
-def test_the_deformation_is_the_paper_s_on_its_images():
-    rule = ciresan2010.deformation(ciresan2010.settings(False), 29)
-    assert (rule.elastic.sigma, rule.elastic.radius, rule.affine.per_class) == (5.0, 10, {1: 0.5, 7: 0.5})
-    small = ciresan2010.deformation(ciresan2010.settings(False), 9)
+def test_the_deformation_is_in_proportion_to_the_side():
+    settings = {**ciresan2010.settings(False), "sigma": 5.0, "alpha": 36.0}  # the paper's
+    rule = ciresan2010.deformation(settings, 29)
+    assert (rule.elastic.sigma, rule.elastic.alpha, rule.elastic.radius) == (5.0, 36.0, 10)
+    assert rule.affine.per_class == {1: 0.5, 7: 0.5}
+    small = ciresan2010.deformation(settings, 9)
     assert small.elastic.sigma == pytest.approx(5 * 9 / 29)
+    assert small.elastic.alpha == pytest.approx(36 * 9 / 29)
+
+
+def test_the_rate_falls_from_the_first_to_the_last(tiny, tmp_path, monkeypatch):
+    seen = {}
+
+    def fit(self, net, x, y, *, schedule, epochs, **rest):
+        seen["rates"] = [1e-3 * schedule(epoch) for epoch in (0, epochs / 2, epochs)]
+        raise InterruptedError
+
+    monkeypatch.setattr(Work, "fit", fit)
+    for name, middle in (("exponential", 1e-4), ("cosine", (1e-3 + 1e-5) / 2)):
+        settings = {**tiny, "rate": 1e-3, "last_rate": 1e-5, "epochs": 7, "schedule": name, "data": "digits"}
+        with pytest.raises(InterruptedError):
+            ciresan2010.train(work_of(settings, tmp_path), net=1, seed=0)
+        assert seen["rates"] == pytest.approx([1e-3, middle, 1e-5])
 
 
 def test_test_error_keeps_its_state():
