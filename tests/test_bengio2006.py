@@ -31,6 +31,7 @@ TINY = {
     "few": {
         "labels": [50, 100, 5000],
         "validation": 50,
+        "pretrain": PRETRAIN,
         "fit": dict.fromkeys(("shallow", "none", "dbn"), FIT),
     },
     "codes": {"hidden": [10, 2], "pretrain": PRETRAIN, "fit": {"lr": 1e-3, "batch_size": 20, "epochs": 2}},

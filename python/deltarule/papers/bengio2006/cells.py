@@ -155,7 +155,7 @@ def train_few(work: Work, seed: int) -> Result:
     unlabelled = np.concatenate([train.x, held_out.x])
     judges = held_out.take(slice(0, few["validation"]))
     trained = new_net(work, images, hidden, seed)
-    train_first(work, trained, "dbn", unlabelled, None, settings["models"]["dbn"]["pretrain"], len(hidden))
+    train_first(work, trained, "dbn", unlabelled, None, few["pretrain"], len(hidden))
     start = [parameter.copy() for parameter in trained.parameters]
     result: dict[str, Any] = {name: {} for name in few["fit"]}
     for count in few_counts(settings, images):
