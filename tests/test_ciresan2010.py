@@ -46,7 +46,7 @@ def test_the_whole_run(tiny, tmp_path):
     report = runner.reproduce("ciresan2010", tmp_path / "run", quick=True, seeds=2)
     files = {path.name for path in (tmp_path / "run").iterdir()}
     assert {"errors.png", "deformed.png", "misclassified.png", "report.md"} < files
-    (table,) = report["tables"]
+    table, committees = report["tables"]
     assert [row[0] for row in table["rows"]] == ["1", "4"]
     cells = {
         key: json.loads((tmp_path / f"run/cells/{key}.json").read_text())["result"]
@@ -57,6 +57,13 @@ def test_the_whole_run(tiny, tmp_path):
         assert row[4:6] == pytest.approx([np.mean(errors), np.std(errors, ddof=1)])
         assert row[3] == ciresan2010.PAPER[int(row[0])][0]
         assert row[9] > 0
+    for row in committees["rows"]:
+        outputs, labels = 0.0, None
+        for seed in (0, 1):
+            with np.load(tmp_path / f"run/cells/net{row[0]}-seed{seed}.npz") as arrays:
+                outputs, labels = outputs + arrays["test_outputs"], arrays["test_labels"]
+        assert row[1] == "2"
+        assert row[3] == pytest.approx(100 * np.mean(np.argmax(outputs, 1) != labels))
     assert [claim["holds"] for claim in report["claims"][:3]] == [False] * 3  # not after three epochs
     assert len(report["claims"]) == 4
 
@@ -77,6 +84,8 @@ def test_what_a_cell_gives_is_of_the_best_epoch_by_validation(tiny, tmp_path):
     assert count == min(ciresan2010.MOST_WRONG, round(result["test_error"] * 359))
     assert (result["wrong_guesses"][:, 0] != result["wrong_labels"]).all()
     assert result["wrong_images"].shape == (count, 81)
+    assert np.mean(result["test_outputs"].argmax(1) != result["test_labels"]) == result["test_error"]
+    assert result["test_outputs"].sum(1) == pytest.approx(1)
     assert result["deformed"].shape == (10, 1 + ciresan2010.VARIANTS, 9, 9)
 
 
