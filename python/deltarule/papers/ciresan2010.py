@@ -63,11 +63,11 @@ def settings(quick: bool) -> dict[str, Any]:
         "init": 0.05,
         "loss": "softmax_cross_entropy",
         "validation": 10_000 if quick else None,  # images; None: all
-        "rotation": 10.0,
-        "shear": 10.0,
-        "scale": 0.1,
-        "sigma": 4.5,
-        "alpha": 30.0,
+        "rotation": 15.0,
+        "shear": 15.0,
+        "scale": 0.15,
+        "sigma": 5.0,
+        "alpha": 36.0,
         "angle_factor": {"1": 0.5, "7": 0.5},
     }
 
