@@ -22,7 +22,9 @@ def settings(quick: bool) -> dict[str, Any]:
     return QUICK if quick else FULL
 
 
-FINE_TUNING = {"lr": 0.2, "batch_size": 20, "epochs": 25, "patience": 8}
+# The rate falls to 0 as half a cosine, so an early end would only cut the part that pays.
+FINE_TUNING = {"lr": 0.3, "decay": True, "batch_size": 20, "epochs": 25, "patience": 25}
+FROM_NOTHING = {**FINE_TUNING, "lr": 0.5, "epochs": 40, "patience": 40}
 PRETRAINING = {"lr": 0.05, "momentum": 0.5, "batch_size": 100}
 # RBMs want small steps and many of them: at 10 times the rate the net had 2.3 % on held-out images, not 1.3.
 RBM = {**PRETRAINING, "epochs": 80}
@@ -33,11 +35,11 @@ FULL: dict[str, Any] = {
     "train": 50000,
     "validation": 10000,
     "models": {
-        "shallow": {"fit": {**FINE_TUNING, "lr": 0.3, "epochs": 60}},
-        "none": {"fit": {**FINE_TUNING, "lr": 0.3, "epochs": 40, "patience": 10}},
+        "shallow": {"fit": FROM_NOTHING},
+        "none": {"fit": FROM_NOTHING},
         "supervised": {
             "pretrain": {"lr": 0.25, "momentum": 0.5, "batch_size": 20, "epochs": 3},
-            "fit": {**FINE_TUNING, "lr": 0.3},
+            "fit": FINE_TUNING,
         },
         "autoencoder": {"pretrain": {**PRETRAINING, "epochs": 30}, "fit": FINE_TUNING},
         "denoising": {
@@ -63,30 +65,24 @@ FULL: dict[str, Any] = {
     },
 }
 
-# For a fifth of the images: fewer steps, at larger rates.
+# For a fifth of the images: fewer steps, at a larger rate, until the validation error stops falling.
+QUICK_FIT = {"lr": 0.5, "batch_size": 20, "epochs": 40, "patience": 8}
 QUICK_RBM = {**PRETRAINING, "batch_size": 20, "epochs": 15}
-QUICK_PRETRAINING = {
-    "autoencoder": {**PRETRAINING, "epochs": 10},
-    "denoising": {**PRETRAINING, "epochs": 20, "corruption": CORRUPTION},
-    "dbn": QUICK_RBM,
+QUICK_MODELS = {
+    "shallow": {"fit": {**QUICK_FIT, "epochs": 80}},
+    "none": {"fit": {**QUICK_FIT, "epochs": 60, "patience": 15}},
+    "supervised": {"pretrain": FULL["models"]["supervised"]["pretrain"], "fit": QUICK_FIT},
+    "autoencoder": {"pretrain": {**PRETRAINING, "epochs": 10}, "fit": QUICK_FIT},
+    "denoising": {"pretrain": {**PRETRAINING, "epochs": 20, "corruption": CORRUPTION}, "fit": QUICK_FIT},
+    "dbn": {"pretrain": QUICK_RBM, "fit": QUICK_FIT},
 }
-
-
-def _faster(name: str, model: dict[str, Any]) -> dict[str, Any]:
-    """The same model in less time."""
-    made = {**model, "fit": {**model["fit"], "lr": 0.5}}
-    if name in QUICK_PRETRAINING:
-        made["pretrain"] = QUICK_PRETRAINING[name]
-    return made
-
-
 QUICK: dict[str, Any] = {
     **FULL,
     "quick": True,
     "hidden": [400, 400, 400],
     "train": 10000,
     "validation": 5000,
-    "models": {name: _faster(name, model) for name, model in FULL["models"].items()},
+    "models": QUICK_MODELS,
     "few": {**FULL["few"], "labels": [100, 1000], "pretrain": QUICK_RBM},
 }
 

@@ -113,6 +113,7 @@ def fine_tune(
         epochs=how["epochs"],
         batch_size=min(how["batch_size"], len(train)),
         validation=(held_out.x, held_out.y),
+        schedule=nn.Cosine(how["epochs"]) if how.get("decay") else None,
         callbacks=[nn.EarlyStopping("validation_error", patience=how["patience"]), saving],
         progress=work.progress,
         resume=path if path.is_file() else None,
