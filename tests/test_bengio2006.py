@@ -43,7 +43,7 @@ def tiny(monkeypatch):
     """The experiment with settings that take a second, on digits."""
     experiment = replace(bengio2006.EXPERIMENT, settings=lambda quick: TINY)
     monkeypatch.setattr(runner, "load", lambda name: experiment)
-    monkeypatch.setattr(runner, "find_images", lambda folder, quick: (data.load("digits"), ""))
+    monkeypatch.setattr(runner, "find_images", lambda *_: (data.load("digits"), ""))
 
 
 def results(folder):

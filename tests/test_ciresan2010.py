@@ -20,7 +20,7 @@ def tiny(monkeypatch):
     monkeypatch.setattr(ciresan2010, "NETS", {1: (20,), 4: (24, 12)})
     settings = {**ciresan2010.settings(True), **TINY, "nets": [1, 4]}
     object.__setattr__(ciresan2010.EXPERIMENT, "settings", lambda quick: dict(settings))
-    monkeypatch.setattr(runner, "find_images", lambda folder, quick: (data.load("digits"), "digits"))
+    monkeypatch.setattr(runner, "find_images", lambda *_: (data.load("digits"), "digits"))
     yield settings
     object.__setattr__(ciresan2010.EXPERIMENT, "settings", ciresan2010.settings)
 

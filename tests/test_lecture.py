@@ -33,7 +33,7 @@ def lecture(images, tmp_path_factory):
         1
     )  # nets so small gain nothing from more, and lose where other tests want the cores
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(runner, "find_images", lambda data_dir, quick: (images, ""))
+        patch.setattr(runner, "find_images", lambda *_: (images, ""))
         report = reproduce("lecture", folder, quick=True, seeds=1)
     _core.set_num_threads(before)
     results = {}
