@@ -43,7 +43,7 @@ def tiny(monkeypatch):
     """The experiment with settings that take a second, on digits."""
     experiment = replace(bengio2006.EXPERIMENT, settings=lambda quick: TINY)
     monkeypatch.setattr(runner, "load", lambda name: experiment)
-    monkeypatch.setattr(runner, "find_images", lambda folder, quick: (data.load("digits"), ""))
+    monkeypatch.setattr(runner, "find_images", lambda *_: (data.load("digits"), ""))
 
 
 def results(folder):
@@ -102,6 +102,38 @@ def test_the_parts_do_not_share_images(tmp_path):
     assert {row.tobytes() for row in train.x} <= seen
     many, held_out = cells.parts(images, {"train": 50000, "validation": 10000})
     assert len(many) + len(held_out) == len(images.train)
+
+
+def test_settings_that_do_not_fit_are_refused_before_anything_is_written(tiny, tmp_path, one_line):
+    for changes, match in [
+        (
+            {"hidden": [8, 8, 8]},
+            r"corruption is \[0.1, 0.2\]; wanted a number in \[0, 1\) for each of 3 hidden layers",
+        ),
+        ({"models": {"denoising": {"pretrain": {"corruption": [0.1, 1.0]}}}}, r"corruption is \[0.1, 1.0\]"),
+    ]:
+        with one_line(ValueError, match):
+            runner.reproduce("bengio2006", tmp_path / "run", quick=True, changes=changes)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("images", "train", "wanted"),
+    [
+        (60000, 50000, [100, 1000, 5000]),
+        (60000, 100, []),  # 100 of 100 leave none to learn from besides
+        (60000, 1001, [100, 1000]),
+        (1438, 10000, [100]),  # of the digits 1000 are most
+    ],
+)
+def test_counts_of_labels_leave_most_images_without(images, train, wanted):
+    few = {"labels": [100, 1000, 5000]}
+    assert cells.few_counts({"train": train, "validation": 10000, "few": few}, images) == wanted
+
+
+def test_few_images_leave_fewer_labels(tmp_path):
+    work = Work({**TINY, "train": 100}, "cpu", "highest", None, tmp_path, dataset=data.load("digits"))
+    assert list(cells.train_few(work, 0)["none"]) == ["50"]
 
 
 def test_few_labels_learn_from_the_others_images(tmp_path):
@@ -175,7 +207,10 @@ GOOD = {
     "denoising": [1.4, 1.4],
     "dbn": [1.3, 1.4],
 }
-SETTINGS = {"models": GOOD, "quick": False, "data": "mnist"}
+SETTINGS = {
+    "models": GOOD, "quick": False, "data": "mnist", "images": 60000, "train": 50000, "validation": 10000,
+    "few": {"labels": [100, 1000], "validation": 2000},
+}  # fmt: skip
 
 
 def claims(errors, few=None, settings=SETTINGS):
@@ -217,6 +252,39 @@ def test_one_seed_has_no_spread_and_quick_runs_no_marks():
     assert all(row[4] is None for row in made.tables[0].rows)
     assert not any("at most" in claim.text for claim in made.claims)
     assert all(claim.holds for claim in made.claims)
+    assert len(made.claims) == 6
+    assert all(claim.text.endswith(" (with one seed; no spread)") for claim in made.claims)
+
+
+def test_the_report_names_its_data_and_counts():
+    made = report.make_report(SETTINGS, fake(GOOD, [(10.0, 7.0)]))
+    assert made.tables[0].title == "Error on MNIST in %"
+    assert "60,000 images without labels" in made.tables[1].note
+    assert "the error on 2,000 more labelled images" in made.tables[1].note
+    assert len(made.notes) == 2
+    settings = {
+        **SETTINGS,
+        "quick": True,
+        "data": "digits",
+        "images": 1438,
+        "train": 10000,
+        "validation": 5000,
+    }
+    made = report.make_report(settings, fake(GOOD, [(10.0, 7.0)]))
+    assert made.tables[0].title == "Error on scikit-learn's digits in %"
+    assert "1,438 images without labels" in made.tables[1].note
+    assert "the error on 239 more labelled images" in made.tables[1].note
+    assert "Of 1,438 images 1,199 are trained on and 239 choose" in made.notes[2]
+    assert "left out: 1,000" in made.notes[3]
+
+
+def test_codes_of_three_numbers_have_no_plane():
+    codes = {"codes": np.zeros((4, 2)), "image_shape": [2, 2]}
+    assert "codes" in report.make_report(SETTINGS, {**fake(GOOD), "codes-seed0": codes}).figures
+    codes = {**codes, "codes": np.zeros((4, 3))}
+    assert list(report.make_report(SETTINGS, {**fake(GOOD), "codes-seed0": codes}).figures) == [
+        "errors", "validation", "reconstructions",
+    ]  # fmt: skip
 
 
 def test_bars_are_the_means_beside_the_paper_s():

@@ -20,7 +20,7 @@ def tiny(monkeypatch):
     monkeypatch.setattr(ciresan2010, "NETS", {1: (20,), 4: (24, 12)})
     settings = {**ciresan2010.settings(True), **TINY, "nets": [1, 4]}
     object.__setattr__(ciresan2010.EXPERIMENT, "settings", lambda quick: dict(settings))
-    monkeypatch.setattr(runner, "find_images", lambda folder, quick: (data.load("digits"), "digits"))
+    monkeypatch.setattr(runner, "find_images", lambda *_: (data.load("digits"), "digits"))
     yield settings
     object.__setattr__(ciresan2010.EXPERIMENT, "settings", ciresan2010.settings)
 
@@ -64,8 +64,7 @@ def test_the_whole_run(tiny, tmp_path):
                 outputs, labels = outputs + arrays["test_outputs"], arrays["test_labels"]
         assert row[1] == "2"
         assert row[3] == pytest.approx(100 * np.mean(np.argmax(outputs, 1) != labels))
-    assert [claim["holds"] for claim in report["claims"][:3]] == [False] * 3  # not after three epochs
-    assert len(report["claims"]) == 4
+    assert [claim["text"] for claim in report["claims"]] == ["Net 4 is the best of those trained (1, 4)"]
 
 
 def test_what_a_cell_gives_is_of_the_best_epoch_by_validation(tiny, tmp_path):
@@ -120,19 +119,40 @@ def test_the_other_ways_on_line_included(tiny, tmp_path, loss, optimizer):
     }  # fmt: skip
     result = ciresan2010.train(work_of(settings, tmp_path), net=1, seed=0)
     assert result["test_error"] < 0.9 * 0.9
-    text = " ".join(ciresan2010.notes(settings))
+    text = " ".join(ciresan2010.notes({**settings, "images": 1438}, 9))
     assert "On-line" in text
     assert ("softmax" in text) == (loss == "softmax_cross_entropy")
 
 
-def test_settings_that_do_not_exist(tiny, tmp_path, one_line):
+def test_notes_have_the_numbers_of_the_run():
+    settings = ciresan2010.settings(True)
+    text = " ".join(ciresan2010.notes({**settings, "images": 60000}, 29))
+    assert "the first 10,000 of the training images" in text
+    assert "sigma 4.5, alpha 30 px, for" in text
+    text = " ".join(ciresan2010.notes({**settings, "images": 1438}, 9))
+    assert "all 1,438 of the training images" in text
+    assert "sigma 1.4, alpha 9.31 px (set: 4.5 and 30 for a side of 29, here 9)" in text
+    text = " ".join(ciresan2010.notes({**settings, "images": 60000, "validation": None}, 29))
+    assert "all 60,000 of the training images" in text
+
+
+@pytest.mark.parametrize(
+    ("loss", "word"), [("softmax_cross_entropy", "Probabilities"), ("squared_error", "Outputs")]
+)
+def test_a_committee_averages_what_its_nets_give(loss, word):
+    result = {"test_outputs": np.eye(2), "test_labels": np.arange(2), "test_error": 0.0}
+    (table,) = ciresan2010.committees({"loss": loss}, {1: [result, result]})
+    assert table.note.startswith(f"{word} of nets")
+
+
+def test_settings_that_do_not_exist(tiny, one_line):
     with one_line(ValueError, "nets are .2, 7.; choices: 1, 4"):
         ciresan2010.cells({**tiny, "nets": [2, 7]}, [0])
     with one_line(ValueError, "schedule is 'linear'; choices: exponential, cosine"):
         ciresan2010.cells({**tiny, "schedule": "linear"}, [0])
     for key, match in (("loss", "choices: softmax_cross_entropy"), ("optimizer", "choices: sgd, momentum")):
-        with one_line(ValueError, match):
-            ciresan2010.train(work_of({**tiny, key: "x"}, tmp_path), net=1, seed=0)
+        with one_line(ValueError, f"{key} is 'x'; {match}"):
+            ciresan2010.cells({**tiny, key: "x"}, [0])
 
 
 def test_quick_and_full_settings_are_json():
@@ -200,12 +220,16 @@ def test_claims_are_judged_by_the_mean_over_the_seeds():
         return {"test_error": error}
 
     nets = {1: [result(0.0050), result(0.0059)], 4: [result(0.0036), result(0.0038)]}
-    found = {claim.text: claim.holds for claim in ciresan2010.claims({}, nets)}
+    mnist = {"data": "mnist"}
+    found = {claim.text: claim.holds for claim in ciresan2010.claims(mnist, nets)}
     assert found == {
         "On deformed digits plain nets err on less than 1 %": True,
         "Net 1 errs on 0.49 % of the test digits": True,
         "Net 4 errs on 0.35 % of the test digits": True,
-        "Net 4 is the best of the five": True,
+        "Net 4 is the best of those trained (1, 4)": True,
     }
+    five = {**{net: [result(0.0050)] for net in (1, 2, 3, 5)}, 4: nets[4]}
+    assert ciresan2010.claims(mnist, five)[-1].text == "Net 4 is the best of the five"
     nets = {1: [result(0.0056)], 4: [result(0.0101)]}
-    assert not any(claim.holds for claim in ciresan2010.claims({}, nets))
+    assert not any(claim.holds for claim in ciresan2010.claims(mnist, nets))
+    assert len(ciresan2010.claims({"data": "digits"}, nets)) == 1  # the paper's errors are those on MNIST

@@ -217,6 +217,61 @@ def test_the_whole_experiment_on_digits(tmp_path, digits):
     assert set(report.figures) == {"learning", *(f"figure{n}" for n in (2, 3, 6, 7, 8, 9))}
 
 
+def changed(part, **values):
+    return {**TINY, part: {**TINY[part], **values}}
+
+
+@pytest.mark.parametrize(
+    ("settings", "match"),
+    [
+        (
+            changed("table", rows=[["tanh", "normalized"]]),
+            "'normalized'.; wanted pairs of softsign, tanh, sigmoid and",
+        ),
+        (changed("table", rows=[["relu", "normalised"]]), "'relu', 'normalised'.; wanted pairs"),
+        (changed("table", rows=["tanh"]), "a row of table.rows is 'tanh'; wanted pairs"),
+        (changed("table", rates={"tanh": 0.0}, rows=[["tanh", "standard"]]), "table.rates is .*above 0"),
+        (changed("table", last_rate=0.0), "table.last_rate is 0.0"),
+        (changed("saturation", rate=0.0), "saturation.rate is 0.0"),
+        (
+            changed("table", pixels="standardized"),
+            "table.pixels is 'standardized'; wanted unit or standardised",
+        ),
+        (changed("start", pixels="x"), "start.pixels is 'x'"),
+        (changed("saturation", pixels={"mnist": "unit", "digits": "x"}), "saturation.pixels.digits is 'x'"),
+        (changed("table", depth=1), "table.depth is 1; wanted 2 or more"),
+    ],
+)
+def test_what_a_cell_could_not_use_is_refused(settings, match, one_line):
+    with one_line(ValueError, match):
+        glorot2010.cells(settings, [0])
+
+
+def test_a_figure_without_rows_is_left_out(monkeypatch):
+    monkeypatch.setattr(findings, "of", lambda results, prefix: [{}])
+    for rows, missing in (
+        ([("sigmoid", "standard")], {"figure3", "figure9"}),
+        ([("softsign", "standard")], {"figure9"}),
+        ([("tanh", "normalised")], {"figure3"}),
+    ):
+        drawn = set(findings.drawings(TINY, rows, {}))
+        assert {"figure3", "figure9"} - drawn == missing
+        assert {"figure2", "figure6", "learning"} <= drawn
+
+
+def test_the_report_has_the_settings_numbers():
+    settings = {**glorot2010.settings(True), "data": "mnist"}
+    assert findings.errors_table(settings, [], {}).title == "Table 1: error with 5 hidden layers"
+    settings["table"] = {**settings["table"], "depth": 3, "pixels": "unit"}
+    table = findings.errors_table(settings, [], {})
+    assert table.title == "Table 1: error with 3 hidden layers"
+    assert "The paper's nets have 5" in table.note
+    pixels, units = findings.notes(settings)[2:]
+    assert "for figure 2 from 0 to 1, for figures 6 to 8 from 0 to 1, for table 1 from 0 to 1." in pixels
+    assert units == "Units in a hidden layer: 200 for figure 2, 200 for table 1; the paper's have 1000."
+    assert "for figure 2 standardised" in findings.notes({**settings, "data": "digits"})[2]
+
+
 def series(means, deviations):
     lower = np.full(len(means), 0.5)
     return {

@@ -33,7 +33,7 @@ def lecture(images, tmp_path_factory):
         1
     )  # nets so small gain nothing from more, and lose where other tests want the cores
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(runner, "find_images", lambda data_dir, quick: (images, ""))
+        patch.setattr(runner, "find_images", lambda *_: (images, ""))
         report = reproduce("lecture", folder, quick=True, seeds=1)
     _core.set_num_threads(before)
     results = {}
@@ -81,6 +81,29 @@ def test_cells_of_chance_are_one_for_each_seed():
     experiment = load("lecture")
     keys = [cell.key for cell in experiment.cells(experiment.settings(True), [0, 1])]
     assert len(keys) == len(set(keys)) == sum(2 if topic.seeded else 1 for topic in TOPICS)
+
+
+@pytest.mark.parametrize(
+    ("topic", "changes", "match"),
+    [
+        ("perceptron", {"hidden": [8, 2]}, r"perceptron.hidden is \[8, 2\]; wanted 1 or more, each above"),
+        (
+            "capacity",
+            {"widths": [2, 8]},
+            r"capacity.shown is \[1, 4, 16, 256\]; wanted some of the widths \[2, 8\]",
+        ),
+        ("capacity", {"widths": [1], "shown": [1]}, r"capacity.widths is \[1\]; wanted 2 or more"),
+        ("depth", {"depths": [3]}, r"depth.depths is \[3\]; wanted 2 or more"),
+        ("depth", {"dead_rates": [0.1, 0.1]}, r"depth.dead_rates is \[0.1, 0.1\]"),
+        ("features", {"hidden": [10]}, r"features.hidden is \[10\]; wanted 2 layers or more"),
+        ("saturation", {"starts": {"mild": [1.0], "saturated": [2.0, 2.0]}}, "saturation.starts.mild is"),
+    ],
+)
+def test_settings_that_no_cell_could_use(topic, changes, match, one_line):
+    experiment = load("lecture")
+    made = experiment.settings(True)
+    with one_line(ValueError, match):
+        experiment.cells({**made, topic: {**made[topic], **changes}}, [0])
 
 
 class TestPerceptron:
@@ -215,6 +238,26 @@ class TestSaturation:
         assert claims(saturation.TOPIC, result, saturated_squared_error=fast) == [True, False]
         assert claims(saturation.TOPIC, result, saturated_squared_error_gradient=0.5) == [False, True]
 
+    @pytest.mark.parametrize(
+        ("slow", "fast", "holds", "figure"),
+        [
+            (None, 40, True, "after 40 steps, with the quadratic cost not within 100 steps"),
+            (None, 60, False, "after 60 steps, with the quadratic cost not within 100 steps"),
+            (None, None, False, "not within 100 steps, with the quadratic cost not within 100 steps"),
+            (90, None, False, "not within 100 steps, with the quadratic cost after 90 steps"),
+            (0, 0, False, "after 0 steps, with the quadratic cost after 0 steps"),
+        ],
+    )
+    def test_what_is_never_learnt_is_not_learnt_after_the_last_step(self, lecture, slow, fast, holds, figure):
+        def outputs(steps):
+            return np.where(np.arange(101) < (200 if steps is None else steps), 0.9, 0.01)
+
+        curves = {"saturated_squared_error": outputs(slow), "saturated_binary_cross_entropy": outputs(fast)}
+        chosen = {**settings(saturation.TOPIC), "steps": 100}
+        report = saturation.report(chosen, [{**lecture[1]["saturation"], **curves}])
+        assert report.claims[1].holds is holds
+        assert report.claims[1].figure == f"output below 0.1 {figure}"
+
 
 class TestDepth:
     @pytest.mark.parametrize("kind", depth.KINDS)
@@ -261,8 +304,21 @@ class TestDepth:
         assert claims(topic, result, dead_at_start=start[::-1])[3] is False
         assert claims(topic, result, dead_trained=result["dead_trained"][::-1])[4] is False
 
+    def test_four_layers_of_dead_units_have_four_lines(self, lecture):
+        result = lecture[1]["depth"]
+        dead = np.repeat(result["dead_trained"][:, :1], 4, axis=1)
+        report = depth.report(settings(depth.TOPIC), [{**result, "dead_trained": dead}])
+        (legend,) = [text for axes in report.figures["depth"]().axes[3:] for text in [axes.get_legend()]]
+        assert [text.get_text() for text in legend.get_texts()] == [f"layer {n}" for n in range(1, 5)]
+
 
 class TestFeatures:
+    def test_the_output_layer_is_the_last_one(self, images, tmp_path):
+        tiny = {**settings(features.TOPIC), **TINY["features"], "hidden": [10, 9, 8]}
+        result = features.run(Work({}, "cpu", "highest", None, tmp_path, dataset=images), tiny, SEED)
+        assert len(result["second"]) == 9
+        assert len(result["output"]) == images.outputs
+
     def test_smoothness(self):
         random = np.random.default_rng(0)
         assert abs(features.smoothness(random.standard_normal((50, 28 * 28)), (28, 28))) < 0.02

@@ -1,5 +1,6 @@
 """`deltarule reproduce` on a toy experiment: what is written, resumed, refused and said."""
 
+import dataclasses
 import json
 import os
 import re
@@ -12,9 +13,10 @@ import numpy as np
 import pytest
 import toy_reproduction as toy
 from deltarule import data, nn, papers
+from deltarule.cli.reproduce import _changes
 from deltarule.data import datasets
 from deltarule.papers import runner
-from deltarule.papers.experiment import Cell, spread
+from deltarule.papers.experiment import Cell, Report, spread
 from deltarule.papers.report import shown
 from deltarule.papers.runner import differences, reproduce
 from deltarule.papers.work import Work
@@ -76,6 +78,7 @@ def test_what_is_written(run, tmp_path):
         "# A toy",
         "Nobody, 1900",
         "| model | paper | ours | spread |",
+        "| claim | ours | figure |",
         "![curve](curve.png)",
         "agrees",
         "epochs: 3",
@@ -304,6 +307,22 @@ def test_without_mnist_only_a_quick_run_takes_the_digits(run, mistake, no_networ
     assert "digits serve instead" in report["notes"][0]
 
 
+def test_a_run_goes_on_with_the_data_it_began_with(run, mistake, no_network, tmp_path, monkeypatch):
+    assert run("reproduce", "pictures", "--quick", "--out", "a")[0] == 0
+    folder = write_mnist(tmp_path / "mnist")
+    fail = datasets.fetch_file
+    monkeypatch.setattr(datasets, "fetch_file", lambda published, file: folder / file)
+    code, out, _ = run("reproduce", "pictures", "--resume", "--out", "a")
+    assert code == 0
+    assert "digits serve instead of MNIST, as this run began with them" in out
+    assert (
+        run("reproduce", "pictures", "--quick", "--out", "b")[0] == 0
+    )  # MNIST's stand-in, now that it is there
+    assert json.loads((tmp_path / "b/settings.json").read_text())["data"]["name"] == "mnist"
+    monkeypatch.setattr(datasets, "fetch_file", fail)
+    mistake("cannot download .*put it into the cache", "reproduce", "pictures", "--resume", "--out", "b")
+
+
 def test_a_damaged_cell_says_what_to_do(run, mistake, tmp_path):
     assert run("reproduce", "toy", "--seeds", 1)[0] == 0
     cells = tmp_path / "runs/toy/cells"
@@ -335,6 +354,38 @@ def test_a_full_disk_leaves_whole_files(run, tmp_path):
     assert done.returncode == 2, done.stderr
     assert done.stderr.endswith("curve.png: File too large\n")
     assert {path: path.read_bytes() for path in (tmp_path / "a").rglob("*") if path.is_file()} == before
+
+
+def test_a_figure_that_cannot_be_drawn_costs_no_report(run, tmp_path, monkeypatch):
+    made = toy.report
+
+    def report(settings, results):
+        whole = made(settings, results)
+        return Report(whole.tables, whole.claims, {"broken": lambda: {}["key"], **whole.figures}, whole.notes)
+
+    experiment = dataclasses.replace(toy.EXPERIMENT, report=report)
+    monkeypatch.setattr(sys.modules["deltarule.papers.toy"], "EXPERIMENT", experiment)
+    code, out, _ = run("reproduce", "toy", "--quick", "--set", "epochs=1", "--json", "n.json")
+    assert code == 0
+    line = "Figure broken is missing, it could not be drawn: KeyError: 'key'"
+    assert line in out
+    written = json.loads((tmp_path / "n.json").read_text())
+    assert written["notes"] == ["a note", line]
+    assert written["figures"] == ["curve.png"]
+    page = (tmp_path / "runs/toy/report.md").read_text()
+    assert line in page
+    assert "broken.png" not in page
+    assert not (tmp_path / "runs/toy/broken.png").exists()
+
+
+def test_a_setting_named_twice_is_merged():
+    texts = [
+        'table={"depth": 2, "rates": {"tanh": 1}}',
+        'table={"depth": 3, "rates": {"relu": 2}}',
+        "a=1",
+        "a=[2]",
+    ]
+    assert _changes(texts) == {"table": {"depth": 3, "rates": {"tanh": 1, "relu": 2}}, "a": [2]}
 
 
 def test_keys_that_are_no_names_or_not_unique(tmp_path, one_line):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,8 @@ from .files import RUNS, check_writable, require, write_json
               help="Of matrix products. [default: highest]")  # fmt: skip
 @click.option("--data-dir", metavar="DIR", help="Folder that holds the files of MNIST. [default: downloaded]")
 @click.option("--set", "changes", metavar="NAME=VALUE", multiple=True,
-              help="Change a setting of the experiment (those in settings.json); VALUE as JSON has it.")  # fmt: skip
+              help="Change a setting of the experiment (those in settings.json); VALUE as JSON has it. "
+                   "May be repeated, also for one NAME: its parts are merged, the later wins.")  # fmt: skip
 @click.option("--out", metavar="DIR", help="Folder to write. [default: runs/NAME]")
 @click.option("--resume", is_flag=True, help="Go on with the run in --out; what is not given is the run's.")
 @click.option("--json", "json_path", metavar="FILE", help="Write the report to FILE as JSON ('-': stdout).")
@@ -64,7 +66,7 @@ def reproduce(
         report = run(
             name, folder, quick, seeds, device, precision, data_dir, resume,
             progress=True, say=lambda line: click.echo(line, err=quiet),
-            changes=dict(map(_change, changes)) or None,
+            changes=_changes(changes) or None,
         )  # fmt: skip
     except KeyboardInterrupt:
         from . import INTERRUPTED
@@ -76,6 +78,22 @@ def reproduce(
     if json_path is not None:
         write_json(json_path, report)
     return 0
+
+
+def _changes(texts: Sequence[str]) -> dict[str, Any]:
+    """All of them by name: ``a={"b":1}`` and then ``a={"c":2}`` are ``a={"b":1,"c":2}``."""
+    found: dict[str, Any] = {}
+    for text in texts:
+        name, value = _change(text)
+        found = _merged(found, {name: value})
+    return found
+
+
+def _merged(before: Any, now: Any) -> Any:
+    """``now``; with what ``before`` has besides, where both are mappings."""
+    if not (isinstance(before, dict) and isinstance(now, dict)):
+        return now
+    return {**before, **{key: _merged(before.get(key), value) for key, value in now.items()}}
 
 
 def _change(text: str) -> tuple[str, Any]:

@@ -52,7 +52,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Claim:
-    """What the paper says, whether ours agrees, and the numbers that rests on."""
+    """What the paper says, or an experiment of its own; whether ours agrees, and the numbers that rests on."""
 
     text: str
     holds: bool
@@ -79,7 +79,7 @@ class Experiment:
         ``"glorot2010"``, what it is about, and where it was published.
     settings : function of quick
         All that the outcome depends on, besides seeds, device, precision and data; JSON holds it. To what cells
-        and report get, the run adds ``data``, the name of the data set.
+        and report get, the run adds ``data``, the name of the data set, and ``images``, how many it has to train on.
     cells : function of (settings, seeds)
     report : function of (settings, results by key)
     needs_images : bool

@@ -34,7 +34,7 @@ def as_markdown(experiment: Experiment, report: Report, facts: Mapping[str, str]
     parts.append("\n".join(f"- {name}: {value}" for name, value in facts.items()))
     if report.claims:
         rows = [(claim.text, _verdict(claim), claim.figure) for claim in report.claims]
-        parts += ["## Claims", _markdown_table(("the paper says", "ours", "figure"), rows)]
+        parts += ["## Claims", _markdown_table(("claim", "ours", "figure"), rows)]
     for table in report.tables:
         parts += [f"## {table.title}", _markdown_table(table.columns, table.rows)]
         parts += [table.note] if table.note else []

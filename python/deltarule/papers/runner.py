@@ -20,7 +20,7 @@ import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -30,6 +30,9 @@ from . import load
 from .experiment import Cell, Experiment, Report
 from .report import as_json, as_markdown
 from .work import Work, find_images
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 SETTINGS, CELLS, REPORT, PAGE = "settings.json", "cells", "report.json", "report.md"
 ELAPSED = "seconds.json"  # of a cell's interrupted parts
@@ -68,7 +71,8 @@ def reproduce(
     progress : bool or "always"
         Bars on stderr: over the cells, and over the epochs of each.
     say : function of str
-        Gets a line about data that are not the paper's and, without a bar, one for every cell.
+        Gets a line about data that are not the paper's, one for a figure that cannot be drawn and, without a bar,
+        one for every cell.
     changes : mapping, optional
         Settings of the experiment that are to be others, by name; with ``resume``, None means those of the run.
 
@@ -102,12 +106,14 @@ def reproduce(
     now = _settings(experiment, chosen)
     if before is not None:
         _check_same(before, now, folder)
-    dataset, note = _images(experiment, chosen)
+    dataset, note = _images(experiment, chosen, before)
     if dataset is not None:
         now["data"] = {"name": dataset.name, "sha256": dataset.sha256()}
     if before is not None:
         _check_same(before, now, folder, ["data"])
-    settings = {**now["settings"], **({} if dataset is None else {"data": dataset.name})}
+    settings = dict(now["settings"])
+    if dataset is not None:
+        settings |= {"data": dataset.name, "images": len(dataset.train)}
     cells = experiment.cells(settings, now["seeds"])
     _check_keys(experiment, cells)
     if note:
@@ -122,8 +128,11 @@ def reproduce(
     )  # fmt: skip
     results = _run_all(cells, work, folder / CELLS, say)
     report = experiment.report(settings, {key: record["result"] for key, record in results.items()})
-    report = Report(report.tables, report.claims, report.figures, [*([note] if note else []), *report.notes])
-    return _write(experiment, report, now, results, folder)
+    figures, missing = _draw(report, folder)
+    for line in missing:
+        say(line)
+    notes = [*([note] if note else []), *report.notes, *missing]
+    return _write(experiment, Report(report.tables, report.claims, figures, notes), now, results, folder)
 
 
 def _saved_settings(folder: Path, resume: bool) -> dict[str, Any] | None:
@@ -157,10 +166,14 @@ def _chosen(before: dict[str, Any] | None, **given: Any) -> dict[str, Any]:
     return chosen
 
 
-def _images(experiment: Experiment, chosen: dict[str, Any]) -> tuple[data.Dataset | None, str]:
+def _images(
+    experiment: Experiment, chosen: dict[str, Any], before: dict[str, Any] | None
+) -> tuple[data.Dataset | None, str]:
     if not experiment.needs_images:
         return None, ""
-    return find_images(None if chosen["data_dir"] is None else Path(chosen["data_dir"]), chosen["quick"])
+    name = None if before is None else before["data"]["name"]
+    folder = None if chosen["data_dir"] is None else Path(chosen["data_dir"])
+    return find_images(folder, chosen["quick"], name)
 
 
 def _settings(experiment: Experiment, chosen: dict[str, Any]) -> dict[str, Any]:
@@ -374,6 +387,25 @@ def _read(path: Path, keys: set[str], advice: str) -> dict[str, Any]:
     return content
 
 
+def _draw(report: Report, folder: Path) -> tuple[dict[str, Callable[[], Figure]], list[str]]:
+    """Write the figures; those that are there, and a line for each that could not be drawn.
+
+    What costs hours must not be lost for a picture: the report is written without it. A full disk is an error.
+    """
+    drawn, missing = {}, []
+    for name, draw in report.figures.items():
+        try:
+            plots.save(draw(), folder / f"{name}.png")
+            drawn[name] = draw
+        except OSError:
+            raise
+        except Exception as error:
+            missing.append(
+                f"Figure {name} is missing, it could not be drawn: {type(error).__name__}: {error}"
+            )
+    return drawn, missing
+
+
 def _write(
     experiment: Experiment,
     report: Report,
@@ -381,9 +413,7 @@ def _write(
     records: Mapping[str, dict[str, Any]],
     folder: Path,
 ) -> dict[str, Any]:
-    """Figures, page and numbers; the numbers."""
-    for name, draw in report.figures.items():
-        plots.save(draw(), folder / f"{name}.png")
+    """Page and numbers; the numbers."""
     seconds = {key: record["seconds"] for key, record in records.items()}
     content = {
         "experiment": experiment.name,

@@ -28,6 +28,7 @@ TITLES = {
 
 def all_cells(settings: Settings, seeds: Sequence[int]) -> list[Cell]:
     """Every model for every seed, then the few labels, then the code plane of the first seed."""
+    check_corruption(settings)
     made = []
     for seed in seeds:
         for name in settings["models"]:
@@ -40,14 +41,30 @@ def all_cells(settings: Settings, seeds: Sequence[int]) -> list[Cell]:
     return made
 
 
+def check_corruption(settings: Settings) -> None:
+    """Raise ValueError unless there is a share of corrupted pixels for every hidden layer."""
+    layers = len(settings["hidden"])
+    for name, how in settings["models"].items():
+        shares = how.get("pretrain", {}).get("corruption")
+        if shares is not None and (len(shares) < layers or not all(0 <= share < 1 for share in shares)):
+            raise ValueError(
+                f"bengio2006: models.{name}.pretrain.corruption is {shares}; "
+                f"wanted a number in [0, 1) for each of {layers} hidden layers"
+            )
+
+
+def sizes(settings: Settings, images: int) -> tuple[int, int]:
+    """How many of so many images are trained on, and how many choose: a sixth at most."""
+    validation = min(settings["validation"], images // 6)
+    return min(settings["train"], images - validation), validation
+
+
 def parts(images: Dataset, settings: Settings) -> tuple[Samples, Samples]:
-    """The images to train on and those to choose by, the same for every seed and as many as there are."""
+    """The images to train on and those to choose by, the same for every seed."""
     whole = images.train
-    validation = min(settings["validation"], len(whole) // 6)
+    count, validation = sizes(settings, len(whole))
     rest, held_out = whole.split(validation / len(whole), seed=0)
-    if settings["train"] >= len(rest):
-        return rest, held_out
-    return rest.split(settings["train"] / len(rest), seed=0)[1], held_out
+    return rest if count == len(rest) else rest.split(count / len(rest), seed=0)[1], held_out
 
 
 def new_net(work: Work, images: Dataset, hidden: Sequence[int], seed: int) -> nn.Network:
@@ -143,9 +160,10 @@ def train_model(work: Work, name: str, seed: int) -> Result:
     return {**result, "pretraining": first, "test_error": net.evaluate(images.test.x, images.test.y)[1]}
 
 
-def few_counts(settings: Settings, images: Dataset) -> list[int]:
-    """The numbers of labels that leave most images without."""
-    return [count for count in settings["few"]["labels"] if 2 * count <= len(images.train)]
+def few_counts(settings: Settings, images: int) -> list[int]:
+    """The numbers of labels that leave most of the images used without."""
+    train, validation = sizes(settings, images)
+    return [n for n in settings["few"]["labels"] if n < train and 2 * n <= train + validation]
 
 
 def train_few(work: Work, seed: int) -> Result:
@@ -159,7 +177,7 @@ def train_few(work: Work, seed: int) -> Result:
     train_first(work, trained, "dbn", unlabelled, None, few["pretrain"], len(hidden))
     start = [parameter.copy() for parameter in trained.parameters]
     result: dict[str, Any] = {name: {} for name in few["fit"]}
-    for count in few_counts(settings, images):
+    for count in few_counts(settings, len(images.train)):
         labelled = train.split(count / len(train), seed=seed)[1]
         for name, how in few["fit"].items():
             net = new_net(work, images, hidden[:1] if name == "shallow" else hidden, seed)

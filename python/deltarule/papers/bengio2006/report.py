@@ -10,7 +10,7 @@ import numpy as np
 
 from ... import plots
 from ..experiment import Claim, Report, Result, Settings, Table, mean, spread
-from .cells import TITLES
+from .cells import TITLES, few_counts, sizes
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -29,7 +29,7 @@ MARKS = {
     "none": 2.4,
     "shallow": 1.9,
 }  # test error in % that a full run should reach
-UNSUPERVISED = ("autoencoder", "denoising", "dbn")
+DATA = {"mnist": "MNIST", "digits": "scikit-learn's digits"}
 IDEAS = ("none", "supervised", "dbn")
 FEWER = 0.75  # of the error without pre-training, with 1,000 labels
 
@@ -45,19 +45,36 @@ def make_report(settings: Settings, results: Mapping[str, Result]) -> Report:
     figures = {"errors": partial(draw_errors, test), "validation": partial(draw_validation, runs)}
     if few["none"]:
         figures["few-labels"] = partial(draw_few, few)
-    if codes:
+    if codes and codes[0]["codes"].shape[1] == 2:
         figures["codes"] = partial(draw_codes, codes[0])
+    if codes:
         figures["reconstructions"] = partial(draw_reconstructions, codes[0])
     return Report(
-        tables=[main_table(runs), *([few_table(few)] if few["none"] else [])],
+        tables=[main_table(settings, runs), *([few_table(settings, few)] if few["none"] else [])],
         claims=[*ordering_claims(test), *mark_claims(settings, test), *few_claims(few)],
         figures=figures,
         notes=[
             "Every training stops, and is chosen, by the error on the validation images; so were the settings. "
             "The test images are looked at once, after that.",
             "Weights start uniform in +-1 / sqrt(inputs) in every model.",
+            *size_notes(settings),
         ],
     )
+
+
+def size_notes(settings: Settings) -> list[str]:
+    """Where the images are too few for the settings."""
+    train, validation = sizes(settings, settings["images"])
+    notes = []
+    if (train, validation) != (settings["train"], settings["validation"]):
+        notes.append(
+            f"Of {settings['images']:,} images {train:,} are trained on and {validation:,} choose, a sixth at most; "
+            f"the settings say {settings['train']:,} and {settings['validation']:,}."
+        )
+    left = [n for n in settings["few"]["labels"] if n not in few_counts(settings, settings["images"])]
+    if left:
+        notes.append(f"Too many labels for so few images, left out: {', '.join(f'{n:,}' for n in left)}.")
+    return notes
 
 
 def by_model(settings: Settings, results: Mapping[str, Result]) -> dict[str, list[Result]]:
@@ -85,7 +102,7 @@ def few_errors(results: Mapping[str, Result]) -> dict[str, dict[int, list[float]
     return found
 
 
-def main_table(runs: Mapping[str, Sequence[Result]]) -> Table:
+def main_table(settings: Settings, runs: Mapping[str, Sequence[Result]]) -> Table:
     """Errors of every model, mean and spread over the seeds, beside the paper's."""
     rows = []
     for name, records in runs.items():
@@ -103,7 +120,7 @@ def main_table(runs: Mapping[str, Sequence[Result]]) -> Table:
             ]
         )
     return Table(
-        "Error on MNIST in %",
+        f"Error on {DATA.get(settings['data'], settings['data'])} in %",
         [
             "model",
             "train",
@@ -120,7 +137,7 @@ def main_table(runs: Mapping[str, Sequence[Result]]) -> Table:
     )
 
 
-def few_table(few: Mapping[str, Mapping[int, Sequence[float]]]) -> Table:
+def few_table(settings: Settings, few: Mapping[str, Mapping[int, Sequence[float]]]) -> Table:
     """Test errors with few labels."""
     rows = []
     for count, without in few["none"].items():
@@ -128,15 +145,19 @@ def few_table(few: Mapping[str, Mapping[int, Sequence[float]]]) -> Table:
         ratio = mean(trained) / mean(without) if mean(without) > 0 else None
         errors = [number for name in few for number in (mean(few[name][count]), spread(few[name][count]))]
         rows.append([count, *errors, ratio])
+    train, validation = sizes(settings, settings["images"])
+    judges = min(settings["few"]["validation"], validation)
     return Table(
-        "Few labels, all images without: test error in %",
+        "Few labels: test error in %",
         ["labels", *(column for name in few for column in (TITLES[name], "spread")), "DBN / no pre-training"],
         rows,
+        f"The DBN is pre-trained on {train + validation:,} images without labels. Every net here is stopped, and "
+        f"chosen, by the error on {judges:,} more labelled images.",
     )
 
 
 def apart(lower: Sequence[float], upper: Sequence[float]) -> bool:
-    """Whether the means are further apart than the two spreads together."""
+    """Whether the means are further apart than the two spreads together; of one seed each, the order alone."""
     return mean(upper) - mean(lower) > (spread(lower) or 0.0) + (spread(upper) or 0.0)
 
 
@@ -151,11 +172,19 @@ def ordering_claims(test: Errors) -> list[Claim]:
         ("denoising", "none", "denoising auto-encoders are better than no pre-training"),
     ]
     return [
-        Claim(f"{text}, beyond the spread of the seeds", apart(test[better], test[worse]),
-              f"{shown(test[better])} against {shown(test[worse])}")
+        Claim(
+            text + _extent(test[better], test[worse]),
+            apart(test[better], test[worse]),
+            f"{shown(test[better])} against {shown(test[worse])}",
+        )
         for better, worse, text in wanted
         if better in test and worse in test
-    ]  # fmt: skip
+    ]
+
+
+def _extent(*errors: Sequence[float]) -> str:
+    """What a claim of order rests on: one seed has no spread to be beyond."""
+    return ", beyond the spread of the seeds" if min(map(len, errors)) > 1 else " (with one seed; no spread)"
 
 
 def mark_claims(settings: Settings, test: Errors) -> list[Claim]:

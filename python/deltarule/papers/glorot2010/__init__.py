@@ -13,7 +13,7 @@ from typing import Any
 
 from ..experiment import Cell, Experiment
 from .findings import report
-from .measure import start, table_net, watch_saturation
+from .measure import INITS, PIXELS, start, table_net, watch_saturation
 
 ROWS = (
     ("softsign", "standard"), ("softsign", "normalised"),
@@ -54,6 +54,7 @@ def settings(quick: bool) -> dict[str, Any]:
 
 def cells(settings: Mapping[str, Any], seeds: Sequence[int]) -> list[Cell]:
     """Seed by seed, so that an interrupted run has whole seeds."""
+    check(settings)
     table, saturation = settings["table"], settings["saturation"]
     found = []
     for seed in seeds:
@@ -69,6 +70,30 @@ def cells(settings: Mapping[str, Any], seeds: Sequence[int]) -> list[Cell]:
             run = table_net(activation, init, seed)
             found.append(Cell(f"{activation}-{init}-seed{seed}", title, run, cost(table, table["depth"])))
     return found
+
+
+def check(settings: Mapping[str, Any]) -> None:
+    """Raise ValueError for what a cell or the report could not use."""
+    first, saturation, table = (settings[name] for name in ("start", "saturation", "table"))
+
+    def wanted(right: bool, name: str, value: Any, text: str) -> None:
+        if not right:
+            raise ValueError(f"glorot2010: {name} is {value!r}; wanted {text}")
+
+    rates, choices = table["rates"], f"pairs of {', '.join(table['rates'])} and {', '.join(INITS)}"
+    for row in table["rows"]:
+        pair = isinstance(row, Sequence) and not isinstance(row, str) and len(row) == 2
+        wanted(pair and row[0] in [*rates] and row[1] in [*INITS], "a row of table.rows", row, choices)
+    wanted(all(rate > 0 for rate in rates.values()), "table.rates", rates, "numbers above 0")
+    wanted(saturation["rate"] > 0, "saturation.rate", saturation["rate"], "a number above 0")
+    wanted(
+        0 < table["last_rate"] <= 1, "table.last_rate", table["last_rate"], "a share of the first, above 0"
+    )
+    pixels = {f"saturation.pixels.{name}": way for name, way in saturation["pixels"].items()}
+    for name, way in {"start.pixels": first["pixels"], "table.pixels": table["pixels"], **pixels}.items():
+        wanted(way in PIXELS, name, way, " or ".join(PIXELS))
+    for name, part in (("start", first), ("table", table)):  # a claim compares layers 2 and up
+        wanted(part["depth"] > 1, f"{name}.depth", part["depth"], "2 or more")
 
 
 def cost(part: Mapping[str, Any], depth: int) -> float:

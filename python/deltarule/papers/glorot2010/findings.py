@@ -12,7 +12,8 @@ import numpy.typing as npt
 from ..experiment import Claim, Report, Result, Table, mean, spread
 from . import figures
 
-# Test error on MNIST in percent, five hidden layers: table 1.
+# Test error on MNIST in percent, of nets of so many hidden layers: table 1.
+PAPER_DEPTH, PAPER_HIDDEN = 5, 1000
 PAPER = {
     ("softsign", "standard"): 1.64,
     ("softsign", "normalised"): 1.72,
@@ -34,7 +35,11 @@ def report(settings: Mapping[str, Any], results: Results) -> Report:
     rows = [(activation, init) for activation, init in settings["table"]["rows"]]
     claims = [*saturation_claims(settings, results), *start_claims(results)]
     return Report(
-        tables=[errors_table(rows, results), start_table(results), saturation_table(settings, results)],
+        tables=[
+            errors_table(settings, rows, results),
+            start_table(results),
+            saturation_table(settings, results),
+        ],
         claims=[*claims, *training_claims(rows, results), *table_claims(rows, results)],
         figures=drawings(settings, rows, results),
         notes=notes(settings),
@@ -51,7 +56,7 @@ def name_of(activation: str, init: str) -> str:
     return activation + (" N" if init == "normalised" else "")
 
 
-def errors_table(rows: Sequence[tuple[str, str]], results: Results) -> Table:
+def errors_table(settings: Mapping[str, Any], rows: Sequence[tuple[str, str]], results: Results) -> Table:
     """Table 1, the column of MNIST."""
     lines = []
     for activation, init in rows:
@@ -62,7 +67,11 @@ def errors_table(rows: Sequence[tuple[str, str]], results: Results) -> Table:
         paper = PAPER.get((activation, init))
         lines.append([name_of(activation, init), paper, mean(test), spread(test), mean(valid), epoch])
     columns = ["units", "paper, test %", "ours, test %", "spread", "validation %", "best epoch"]
-    return Table("Table 1: error with five hidden layers", columns, lines, "N: normalised init.")
+    depth = settings["table"]["depth"]
+    note = "N: normalised init."
+    if depth != PAPER_DEPTH:
+        note += f" The paper's nets have {PAPER_DEPTH} hidden layers."
+    return Table(f"Table 1: error with {depth} hidden layers", columns, lines, note)
 
 
 def start_table(results: Results) -> Table:
@@ -225,16 +234,18 @@ def drawings(
     nets = {row: of(results, "-".join(row))[0] for row in rows}
     start = of(results, "start")[0]
     watched = {name_of(*row): nets[row] for row in nets if row[0] != "sigmoid" and row[1] == "standard"}
+    tanh = {row[1]: nets[row] for row in nets if row[0] == "tanh"}
     drawn = {
         "figure2": partial(figures.saturation, first),
         "figure3": partial(figures.distribution, watched),
         "figure6": partial(figures.histograms, start, "activations", "activation"),
         "figure7": partial(figures.histograms, start, "deltas", "back-propagated gradient"),
         "figure8": partial(figures.histograms, start, "gradients", "weight gradient"),
-        "figure9": partial(figures.weight_gradients, {row[1]: nets[row] for row in nets if row[0] == "tanh"}),
+        "figure9": partial(figures.weight_gradients, tanh),
         "learning": partial(figures.learning, {name_of(*row): net for row, net in nets.items()}),
     }
-    return {name: draw for name, draw in drawn.items() if not (name == "figure3" and not watched)}
+    empty = [name for name, of_rows in (("figure3", watched), ("figure9", tanh)) if not of_rows]
+    return {name: draw for name, draw in drawn.items() if name not in empty}
 
 
 def notes(settings: Mapping[str, Any]) -> list[str]:
@@ -245,9 +256,24 @@ def notes(settings: Mapping[str, Any]) -> list[str]:
         f"{settings['examples']} test examples, once an epoch. Table 1: weights of the best epoch by validation error.",
         f"Updates of {settings['batch_size']} samples: {saturation['updates']} for figure 2, {table['updates']} for "
         "table 1, rounded to whole epochs; an epoch of the paper's figures is 20,000 updates.",
-        "Pixels, of which the paper says nothing, go from 0 to 1; for table 1 (on the digits for figure 2, too) they "
-        "are standardised by one mean and deviation: else deep sigmoids stay at chance for far more updates.",
+        f"Pixels, of which the paper says nothing: {pixels(settings)}. From 0 to 1, deep sigmoids stay at chance for "
+        "far more updates.",
     ]
-    if table["hidden"] != 1000:
-        found.append(f"Hidden layers of {table['hidden']} units; the paper's have 1000.")
+    parts = {"figure 2": saturation, "figures 6 to 8": settings["start"], "table 1": table}
+    widths = [
+        f"{part['hidden']} for {name}" for name, part in parts.items() if part["hidden"] != PAPER_HIDDEN
+    ]
+    if widths:
+        found.append(f"Units in a hidden layer: {', '.join(widths)}; the paper's have {PAPER_HIDDEN}.")
     return found
+
+
+def pixels(settings: Mapping[str, Any]) -> str:
+    """How they come in, part by part."""
+    words = {"unit": "from 0 to 1", "standardised": "standardised by one mean and deviation"}
+    ways = {
+        "figure 2": settings["saturation"]["pixels"][settings["data"]],
+        "figures 6 to 8": settings["start"]["pixels"],
+        "table 1": settings["table"]["pixels"],
+    }
+    return ", ".join(f"for {name} {words[way]}" for name, way in ways.items())

@@ -16,6 +16,7 @@ from ..work import Work
 Array = npt.NDArray[Any]
 
 INITS: dict[str, nn.init.Initializer] = {"standard": nn.init.Standard(), "normalised": nn.init.Glorot()}
+PIXELS = ("unit", "standardised")
 HELD_OUT = 1 / 6  # of the training part, at its end: 10,000 of MNIST's
 BINS = 100
 LOW = {"sigmoid": 0.0}  # f(-inf); -1 for the others. f(inf) is 1

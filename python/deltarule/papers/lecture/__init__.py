@@ -30,6 +30,8 @@ def settings(quick: bool) -> dict[str, Any]:
 
 def cells(settings: Settings, seeds: Sequence[int]) -> list[Cell]:
     """A cell for every topic and seed; one for what no chance is in."""
+    for topic in TOPICS:
+        topic.check(settings[topic.name])
     return [
         Cell(
             _key(topic, seed),

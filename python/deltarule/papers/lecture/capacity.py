@@ -14,7 +14,7 @@ import numpy as np
 from ... import nn
 from ..experiment import Claim, Report, Result, Settings, Table, spread
 from ..work import Work
-from .topic import COLORS, Array, Topic, draw_plane, plane, stacked
+from .topic import COLORS, Array, Topic, check_rising, draw_plane, plane, stacked
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -35,6 +35,15 @@ def settings(quick: bool) -> dict[str, Any]:
         "rate": 0.02,
         "epochs": 3000,
     }
+
+
+def check(settings: Settings) -> None:
+    """Widths from few to many; those shown are among them."""
+    check_rising("capacity.widths", settings["widths"], 2)
+    if not set(settings["shown"]) <= set(settings["widths"]):
+        raise ValueError(
+            f"lecture: capacity.shown is {settings['shown']}; wanted some of the widths {settings['widths']}"
+        )
 
 
 def run(work: Work, settings: Settings, seed: int) -> Result:
@@ -137,4 +146,4 @@ def draw(settings: Settings, result: Result, errors: dict[str, Array]) -> Figure
     return figure
 
 
-TOPIC = Topic("capacity", "hidden units and overfitting", settings, run, report, seconds=5)
+TOPIC = Topic("capacity", "hidden units and overfitting", settings, run, report, check, seconds=5)

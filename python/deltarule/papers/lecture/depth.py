@@ -17,7 +17,7 @@ from ... import _core, data, nn
 from ..._through import host
 from ..experiment import Claim, Report, Result, Settings, Table, mean, spread
 from ..work import Work
-from .topic import COLORS, Array, Topic, stacked, standardized
+from .topic import COLORS, Array, Topic, check_rising, stacked, standardized
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -41,6 +41,12 @@ def settings(quick: bool) -> dict[str, Any]:
         "dead_rates": [0.001, 0.003, 0.01, 0.03, 0.1],
         "dead_samples": 1000,
     }
+
+
+def check(settings: Settings) -> None:
+    """Claims compare the first with the last."""
+    for name, least in (("depths", 2), ("trained_depths", 1), ("dead_rates", 1)):
+        check_rising(f"depth.{name}", settings[name], least)
 
 
 def run(work: Work, settings: Settings, seed: int) -> Result:
@@ -213,7 +219,7 @@ def draw(settings: Settings, norms: Array, errors: Array, results: Sequence[Resu
     panels[2].set_xticks(settings["trained_depths"])
     dead = 100 * stacked(results, "dead_trained")
     for layer in range(dead.shape[2]):
-        _line(panels[3], settings["dead_rates"], dead[:, :, layer], f"layer {layer + 1}", COLORS[layer + 2])
+        _line(panels[3], settings["dead_rates"], dead[:, :, layer], f"layer {layer + 1}", f"C{layer + 2}")
     panels[3].set(xlabel="learning rate of Adam", ylabel="dead ReLU units (%)", xscale="log", ylim=(0, 102))
     panels[3].set_title("after training")
     for panel in panels:
@@ -232,4 +238,4 @@ def _line(axes: Axes, at: Any, values: Array, label: str, color: str) -> None:
         axes.plot(at, one, ".", color=color, markersize=4)
 
 
-TOPIC = Topic("depth", "vanishing gradients, dead units", settings, run, report, seconds=14)
+TOPIC = Topic("depth", "vanishing gradients, dead units", settings, run, report, check, seconds=14)

@@ -41,6 +41,12 @@ def settings(quick: bool) -> dict[str, Any]:
     }
 
 
+def check(settings: Settings) -> None:
+    """The second layer is a hidden one."""
+    if len(settings["hidden"]) < 2:
+        raise ValueError(f"lecture: features.hidden is {settings['hidden']}; wanted 2 layers or more")
+
+
 def run(work: Work, settings: Settings, seed: int) -> Result:
     """First-layer weights before and after training, [units, pixels]; an image for every unit above."""
     images = work.images()
@@ -63,7 +69,7 @@ def run(work: Work, settings: Settings, seed: int) -> Result:
         "before": before,
         "weights": host(net.parameters[0]).T,
         "second": exciting(net, 2, seen.mean(axis=0), norm, settings),
-        "output": exciting(net, 3, seen.mean(axis=0), norm, settings),
+        "output": exciting(net, len(net.layers), seen.mean(axis=0), norm, settings),
         "classes": classes,
     }
 
@@ -171,4 +177,4 @@ def _mosaic(axes: Axes, images: Array, shape: Sequence[int], columns: int) -> No
     axes.set_axis_off()
 
 
-TOPIC = Topic("features", "what a net learns to see", settings, run, report, seconds=5)
+TOPIC = Topic("features", "what a net learns to see", settings, run, report, check, seconds=5)

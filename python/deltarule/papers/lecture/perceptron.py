@@ -13,7 +13,7 @@ import numpy as np
 from ... import nn
 from ..experiment import Claim, Report, Result, Settings, Table, mean, spread
 from ..work import Work
-from .topic import COLORS, Array, StopAtZero, Topic, draw_plane, plane, stacked
+from .topic import COLORS, Array, StopAtZero, Topic, check_rising, draw_plane, plane, stacked
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -34,6 +34,11 @@ def settings(quick: bool) -> dict[str, Any]:
         "starts": 5 if quick else 20,
         "hidden_epochs": 20,
     }
+
+
+def check(settings: Settings) -> None:
+    """The last number of hidden units is the widest."""
+    check_rising("perceptron.hidden", settings["hidden"])
 
 
 def run(work: Work, settings: Settings, seed: int) -> Result:
@@ -155,4 +160,4 @@ def draw(settings: Settings, result: Result) -> Figure:
     return figure
 
 
-TOPIC = Topic("perceptron", "the perceptron and XOR", settings, run, report, seconds=2)
+TOPIC = Topic("perceptron", "the perceptron and XOR", settings, run, report, check, seconds=2)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -35,6 +36,8 @@ class Topic:
     run : function of (work, settings of the topic, seed)
         One cell.
     report : function of (settings of the topic, results of the seeds in order)
+    check : function of the topic's settings
+        Raises ValueError for those that a cell or the report could not use.
     seeded : bool
         Whether chance has a part in it; else it runs once.
     seconds : float
@@ -46,8 +49,15 @@ class Topic:
     settings: Callable[[bool], dict[str, Any]]
     run: Callable[[Work, Settings, int], Result]
     report: Callable[[Settings, Sequence[Result]], Report]
+    check: Callable[[Settings], None] = lambda _: None
     seeded: bool = True
     seconds: float = 1.0
+
+
+def check_rising(name: str, values: Sequence[float], least: int = 1) -> None:
+    """Raise ValueError unless there are so many values, each above the one before."""
+    if len(values) < least or any(b <= a for a, b in pairwise(values)):
+        raise ValueError(f"lecture: {name} is {values}; wanted {least} or more, each above the one before")
 
 
 class StopAtZero(nn.Callback):
