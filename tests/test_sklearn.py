@@ -173,6 +173,24 @@ def test_partial_fit_goes_on_after_a_pickle(solver):
     assert "engine" not in part.network_.__getstate__()
 
 
+@pytest.mark.parametrize(("learning_rate", "power_t"), [("constant", 0.0), ("invscaling", 0.5)])
+def test_partial_fit_takes_a_changed_rate(learning_rate, power_t):
+    net = MLPClassifier(
+        (8,), solver="sgd", learning_rate=learning_rate, power_t=power_t, momentum=0, alpha=0,
+        learning_rate_init=0.5, batch_size=90, random_state=0,
+    )  # fmt: skip
+    net.partial_fit(X, Y["many"], classes=[0, 1, 2])
+    steps = []
+    for rate, copy in ((0.5, pickle.loads(pickle.dumps(net))), (0.125, net)):
+        before = [p.copy() for p in parameters(copy)]
+        copy.set_params(learning_rate_init=rate).partial_fit(X, Y["many"])
+        steps.append([p - q for p, q in zip(parameters(copy), before, strict=True)])
+        assert copy._rate == rate / (copy.t_ + 1) ** power_t
+    for whole, quarter in zip(*steps, strict=True):
+        assert np.abs(whole).max() > 1e-5
+        tolerance.assert_within(quarter, whole / 4, 1e-12)
+
+
 def test_an_unfitted_one_can_be_pickled_and_cloned():
     estimator = MLPClassifier((8,), "gelu", dropout=0.1)
     for copy in (pickle.loads(pickle.dumps(estimator)), clone(estimator)):
@@ -439,7 +457,13 @@ def test_a_pickle_from_a_device_that_is_not_here(monkeypatch):
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("hidden_layer_sizes", (50, 20)), ("activation", "tanh"), ("dropout", 0.5), ("dtype", "float64")],
+    [
+        ("hidden_layer_sizes", (50, 20)),
+        ("activation", "tanh"),
+        ("dropout", 0.5),
+        ("dtype", "float64"),
+        ("precision", "medium"),
+    ],
 )
 def test_a_warm_start_keeps_the_net_and_says_so(name, value):
     X, y = make_blobs(60, 4, random_state=0)

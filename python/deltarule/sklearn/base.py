@@ -221,6 +221,7 @@ class BaseMLP(BaseEstimator):  # type: ignore[misc]
             "hidden_layer_sizes": (self._hidden(), [layer.units for layer in hidden]),
             "dtype": (net.dtype if self.dtype == "auto" else self.dtype, net.dtype),
             "device": (self.device, self._device),
+            "precision": (self.precision, net.precision),
         }
         if hidden:
             wanted["activation"] = (ACTIVATIONS.get(self.activation, self.activation), hidden[0].activation)
@@ -246,7 +247,7 @@ class BaseMLP(BaseEstimator):  # type: ignore[misc]
             seed=int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max)),
         )
         self._device, self._dropout = self.device, float(self.dropout)
-        self._rate = float(self.learning_rate_init)
+        self._rate = self._rate_init = float(self.learning_rate_init)
         self._epochs = 0
         self._no_improvement_count = 0
         self.n_iter_ = self.t_ = 0
@@ -258,10 +259,13 @@ class BaseMLP(BaseEstimator):  # type: ignore[misc]
         self.best_loss_: Any = None if self.early_stopping else np.inf
 
     def _train(self, passes: Pass, held_out: HeldOut | None, incremental: bool) -> None:
-        net = self._net
+        net, rate = self._net, float(self.learning_rate_init)
         if not incremental:  # a warm start keeps the weights, partial_fit the optimiser's state too
             net.engine.set_slots({})
-            self._rate = float(self.learning_rate_init)
+            self._rate = rate
+        elif rate != self._rate_init:  # keeps the share that it has fallen to
+            self._rate = rate * (self._rate / self._rate_init)
+        self._rate_init = rate
         if held_out is not None:
             if self.validation_scores_ is None:  # a warm start of what was trained without
                 self.validation_scores_ = []
