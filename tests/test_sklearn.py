@@ -173,6 +173,24 @@ def test_partial_fit_goes_on_after_a_pickle(solver):
     assert "engine" not in part.network_.__getstate__()
 
 
+@pytest.mark.parametrize(("learning_rate", "power_t"), [("constant", 0.0), ("invscaling", 0.5)])
+def test_partial_fit_takes_a_changed_rate(learning_rate, power_t):
+    net = MLPClassifier(
+        (8,), solver="sgd", learning_rate=learning_rate, power_t=power_t, momentum=0, alpha=0,
+        learning_rate_init=0.5, batch_size=90, random_state=0,
+    )  # fmt: skip
+    net.partial_fit(X, Y["many"], classes=[0, 1, 2])
+    steps = []
+    for rate, copy in ((0.5, pickle.loads(pickle.dumps(net))), (0.125, net)):
+        before = [p.copy() for p in parameters(copy)]
+        copy.set_params(learning_rate_init=rate).partial_fit(X, Y["many"])
+        steps.append([p - q for p, q in zip(parameters(copy), before, strict=True)])
+        assert copy._rate == rate / (copy.t_ + 1) ** power_t
+    for whole, quarter in zip(*steps, strict=True):
+        assert np.abs(whole).max() > 1e-5
+        tolerance.assert_within(quarter, whole / 4, 1e-12)
+
+
 def test_an_unfitted_one_can_be_pickled_and_cloned():
     estimator = MLPClassifier((8,), "gelu", dropout=0.1)
     for copy in (pickle.loads(pickle.dumps(estimator)), clone(estimator)):
@@ -229,7 +247,9 @@ def test_partial_fit_of_labels_that_come_later():
     with pytest.raises(ValueError, match="classes must be passed on the first call to partial_fit"):
         MLPClassifier().partial_fit(X, Y["many"])
     several = MLPClassifier((8,), random_state=0).partial_fit(X, Y["several"], classes=[0, 1, 2, 3])
-    assert several.partial_fit(X, Y["several"]).predict(X).shape == (90, 4)
+    assert several.partial_fit(X, Y["several"], classes=[0, 1, 2, 3]).predict(X).shape == (90, 4)
+    with pytest.raises(ValueError, match=r"classes is \[0, 1\]; wanted the numbers of the labels, 0 to 3"):
+        MLPClassifier().partial_fit(X, Y["several"], classes=[0, 1])
 
 
 def test_class_weight_is_sample_weight():
@@ -243,6 +263,28 @@ def test_class_weight_is_sample_weight():
     assert same(balanced, MLPClassifier((8,), random_state=0, max_iter=5).fit(X, Y["two"], own))
     with pytest.raises(ValueError, match="'balanced' is not supported for partial_fit"):
         balanced.partial_fit(X, Y["two"])
+
+
+def test_class_weight_of_a_class_that_a_minibatch_lacks():
+    some = Y["many"] != 1
+    weighted = MLPClassifier((8,), random_state=0, class_weight={1: 5.0, 2: 2.0})
+    by_sample = MLPClassifier((8,), random_state=0)
+    for rows in (some, Y["many"] == 0, slice(None)):
+        x, y = X[rows], Y["many"][rows]
+        weighted.partial_fit(x, y, classes=[0, 1, 2])
+        by_sample.partial_fit(x, y, np.array([1.0, 5.0, 2.0])[y], classes=[0, 1, 2])
+    assert same(weighted, by_sample)
+
+
+def test_class_weight_with_several_labels(one_line):
+    own = np.ones(90)
+    for label in Y["several"].T:
+        own *= (90 / (2 * np.bincount(label)))[label]
+    settings = {"hidden_layer_sizes": (8,), "random_state": 0, "max_iter": 3}
+    balanced = MLPClassifier(class_weight="balanced", **settings).fit(X, Y["several"])
+    assert same(balanced, MLPClassifier(**settings).fit(X, Y["several"], own))
+    with one_line(ValueError, "class_weight is a dict; wanted 'balanced' or None where a sample has several"):
+        MLPClassifier(class_weight={1: 2.0}).fit(X, Y["several"])
 
 
 def test_early_stopping_keeps_the_best_epoch():
@@ -415,7 +457,13 @@ def test_a_pickle_from_a_device_that_is_not_here(monkeypatch):
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("hidden_layer_sizes", (50, 20)), ("activation", "tanh"), ("dropout", 0.5), ("dtype", "float64")],
+    [
+        ("hidden_layer_sizes", (50, 20)),
+        ("activation", "tanh"),
+        ("dropout", 0.5),
+        ("dtype", "float64"),
+        ("precision", "medium"),
+    ],
 )
 def test_a_warm_start_keeps_the_net_and_says_so(name, value):
     X, y = make_blobs(60, 4, random_state=0)
@@ -434,6 +482,73 @@ def test_a_fit_that_cannot_begin_leaves_the_estimator_as_it_was():
         net.set_params(device="cuda:99").fit(X, (y > 0).astype(int))
     assert net.classes_.tolist() == [0, 1, 2]
     assert np.array_equal(net.predict_proba(X), before)
+
+
+@pytest.mark.parametrize(
+    ("settings", "y", "words"),
+    [
+        ({}, np.where(np.arange(90) == 0, 3, Y["many"]), "least populated class"),
+        ({"validation_fraction": 0.0}, Y["many"], "test_size"),
+        ({"validation_fraction": 0.01}, Y["several"], "validation set is too small"),
+        ({"class_weight": {0: -1.0}}, Y["many"], "sample_weight.* is -1; wanted finite numbers"),
+    ],
+)
+def test_an_early_stopping_that_cannot_begin_leaves_the_estimator_as_it_was(settings, y, words):
+    kept = MLPClassifier((8,), max_iter=2, random_state=0).fit(X, Y["two"])
+    before = kept.predict_proba(X)
+    for estimator in (kept, MLPClassifier((8,), random_state=0)):
+        with pytest.raises(ValueError, match=words):
+            estimator.set_params(early_stopping=True, **settings).fit(X, y)
+    with pytest.raises(NotFittedError):
+        estimator.predict(X)
+    assert kept.n_iter_ == 2
+    assert np.array_equal(kept.predict_proba(X), before)
+
+
+def test_early_stopping_wants_weight_in_both_parts():
+    estimator = MLPClassifier((8,), early_stopping=True, random_state=0)
+    empty = []
+    for weights in np.eye(90):
+        with pytest.raises(ValueError, match="Sample weights are all zero in the") as caught:
+            estimator.fit(X, Y["many"], weights)
+        empty.append(str(caught.value).split("all zero in the ")[1].split()[0])
+    assert (empty.count("validation"), empty.count("training")) == (81, 9)  # where the one sample is not
+
+
+def test_held_out_targets_are_checked_before_training(one_line):
+    kept = MLPRegressor((8,), max_iter=2, random_state=0, early_stopping=True, dtype="float32").fit(
+        X, Y["number"]
+    )
+    before = kept.predict(X)
+    for row in range(30):  # in either part
+        y = Y["number"].copy()
+        y[row] = 1e39
+        with np.errstate(over="ignore"), one_line(ValueError, rf"fit: y\[{row}, 0\] is inf; wanted finite"):
+            kept.fit(X, y)
+    assert np.array_equal(kept.predict(X), before)
+
+
+def test_weights_that_are_zero_in_the_net_s_dtype_are_refused(one_line):
+    with one_line(ValueError, "Sample weights must contain at least one non-zero number"):
+        MLPRegressor((8,), dtype="float32").fit(X, Y["number"], np.full(90, 1e-60))
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "classes", "words"),
+    [
+        (X[:2], [[1], [1, 2]], [0, 1, 2], "sequence"),
+        (np.where(X > 2, np.nan, X), Y["many"], [0, 1, 2, 3], "Input X contains NaN"),
+        (X, Y["many"], [0, 1], "`y` has classes not in"),
+        (X, Y["several"], [0, 1], "wanted the numbers of the labels"),
+    ],
+)
+def test_a_first_partial_fit_that_fails_is_forgotten(x, y, classes, words):
+    estimator = MLPClassifier((8,), random_state=0)
+    with pytest.raises(ValueError, match=words):
+        estimator.partial_fit(x, y, classes=classes)
+    estimator.partial_fit(X, Y["many"], classes=[0, 1, 2])
+    fresh = MLPClassifier((8,), random_state=0).partial_fit(X, Y["many"], classes=[0, 1, 2])
+    assert same(estimator, fresh)
 
 
 def test_a_warm_start_with_early_stopping_keeps_the_best_of_its_own_epochs():

@@ -10,7 +10,7 @@ import threading
 import deltarule as dr
 import numpy as np
 import pytest
-from deltarule import _core
+from deltarule import _core, _threads
 
 pytestmark = pytest.mark.sanitize
 
@@ -59,6 +59,33 @@ def test_wrong_environment_is_one_clear_error(text):
     assert done.stdout == f"DELTARULE_NUM_THREADS is '{text}'; a whole number from 1 to 4096 is wanted\n", (
         done.stderr
     )
+
+
+@pytest.mark.parametrize(
+    ("environment", "number"),
+    [
+        ({}, 3),
+        ({"OMP_NUM_THREADS": "2"}, 2),
+        ({"OMP_NUM_THREADS": " 2,1"}, 2),
+        ({"OMP_NUM_THREADS": "2", "DELTARULE_NUM_THREADS": ""}, 2),
+        ({"OMP_NUM_THREADS": "2", "DELTARULE_NUM_THREADS": "4"}, 3),  # the core's own affair
+        ({"OMP_NUM_THREADS": "100000"}, 3),
+        ({"OMP_NUM_THREADS": "0"}, 3),
+        ({"OMP_NUM_THREADS": "-1"}, 3),
+        ({"OMP_NUM_THREADS": "all"}, 3),
+    ],
+)
+def test_openmp_s_number_is_the_most(threads, environment, number):
+    threads(3)
+    _threads.heed_openmp(environment)
+    assert _core.num_threads() == number
+
+
+def test_the_import_heeds_openmp_s_number():
+    code = "import deltarule; print(deltarule.num_threads())"
+    for ours, number in (("", 1), ("3", 3)):
+        done = python(code, DELTARULE_NUM_THREADS=ours, OMP_NUM_THREADS="1")
+        assert done.stdout == f"{number}\n", done.stderr
 
 
 def test_affinity_is_respected():

@@ -4,10 +4,12 @@ Arrays are NumPy's, on a device: same functions, same rules, memory shared both 
 networks, ``deltarule.data`` loads data sets; both are imported by name.
 """
 
+import os as _os
+
 from numpy import bool, e, float32, float64, inf, int32, int64, nan, newaxis, pi, uint8
 
 from deltarule import _array as _array  # completes the class
-from deltarule import _creation, _functions
+from deltarule import _creation, _functions, _threads
 from deltarule._core import (
     Array,
     DeviceError,
@@ -22,6 +24,8 @@ from deltarule._core import (
 )
 from deltarule._creation import *  # noqa: F403
 from deltarule._functions import *  # noqa: F403
+
+_threads.heed_openmp(_os.environ)
 
 __all__ = ["Array", "DeviceError", "__version__"]
 __all__ += ["bool", "e", "float32", "float64", "inf", "int32", "int64", "nan", "newaxis", "pi", "uint8"]

@@ -13,6 +13,7 @@ What differs from scikit-learn's:
 - Initial weights are those of `deltarule.nn` (He for rectifiers, Glorot else, biases 0), not its draws.
 - ``loss_`` and ``loss_curve_`` are the mean loss without the L2 term, of squared errors half the sum over outputs.
 - A changed learning rate acts at once with momentum, where scikit-learn's velocity has the old rate in it.
+- ``partial_fit`` takes a changed ``learning_rate_init``; scikit-learn's goes on with the first.
 - ``device``, ``precision``, ``dtype``, ``dropout`` and ``class_weight`` are new.
 """
 

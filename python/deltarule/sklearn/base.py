@@ -116,8 +116,10 @@ class BaseMLP(BaseEstimator):  # type: ignore[misc]
 
     # What a subclass adds: its targets.
 
-    def _targets(self, y: Any, weights: Any, *, first: bool, incremental: bool) -> tuple[Any, Any, str]:
-        """y as scikit-learn has it -> y as the engine has it, sample weights, the loss."""
+    def _targets(
+        self, y: Any, weights: Any, *, first: bool, incremental: bool, classes: Any
+    ) -> tuple[Any, Any, str]:
+        """y as scikit-learn has it -> y as the engine has it, sample weights, the loss; classes of partial_fit."""
         raise NotImplementedError
 
     def _outputs(self, y: Any) -> int:
@@ -156,14 +158,14 @@ class BaseMLP(BaseEstimator):  # type: ignore[misc]
         """
         return self._fit(X, y, sample_weight, incremental=False)
 
-    def _fit(self, X: Any, y: Any, sample_weight: Any, incremental: bool) -> Any:
+    def _fit(self, X: Any, y: Any, sample_weight: Any, incremental: bool, classes: Any = None) -> Any:
         self._validate_params()
         if incremental and self.early_stopping:
             raise ValueError("partial_fit does not support early_stopping=True")
         first = not hasattr(self, "_net") or not (self.warm_start or incremental)
         before = self.__dict__.copy()
         try:
-            prepared = self._prepare(X, y, sample_weight, first, incremental)
+            prepared = self._prepare(X, y, sample_weight, first, incremental, classes)
         except BaseException:  # the estimator is what it was
             self.__dict__ = before
             raise
@@ -171,18 +173,18 @@ class BaseMLP(BaseEstimator):  # type: ignore[misc]
         return self
 
     def _prepare(
-        self, X: Any, y: Any, sample_weight: Any, first: bool, incremental: bool
-    ) -> tuple[Any, Any, Any]:
-        """Samples as the net takes them, and a net that takes them."""
+        self, X: Any, y: Any, sample_weight: Any, first: bool, incremental: bool, classes: Any
+    ) -> tuple[Pass, HeldOut | None]:
+        """A net, the pass over its samples and what early stopping holds out: all that can be refused is, here."""
         x, y = validate_data(
             self, X, y, multi_output=True, y_numeric=not is_classifier(self), dtype=X_DTYPES, reset=first
         )
         weights = None if sample_weight is None else _check_sample_weight(
             sample_weight, x, dtype=np.float64, ensure_non_negative=True
         )  # fmt: skip
-        targets, weights, loss = self._targets(y, weights, first=first, incremental=incremental)
-        if weights is not None and not weights.any():
-            raise ValueError("Sample weights must contain at least one non-zero number.")
+        targets, weights, loss = self._targets(
+            y, weights, first=first, incremental=incremental, classes=classes
+        )
         if first:
             self._start(x, self._outputs(targets), loss)
         else:
@@ -192,7 +194,17 @@ class BaseMLP(BaseEstimator):  # type: ignore[misc]
                              f"{self.n_outputs_}")  # fmt: skip
         if targets.dtype.kind == "f":
             targets = targets.astype(self._net.dtype, copy=False)
-        return x, targets, None if weights is None else weights.astype(self._net.dtype)
+        if weights is not None:
+            weights = weights.astype(self._net.dtype)
+            if not weights.any():
+                raise ValueError("Sample weights must contain at least one non-zero number.")
+        x, targets = np.ascontiguousarray(x), np.ascontiguousarray(targets)
+        self._net.engine.check_samples("fit", x, targets, weights)
+        held_out: HeldOut | None = None
+        if self.early_stopping:
+            x, targets, weights, held_out = self._split(x, targets, weights)
+        samples = Samples.on(self._net, x, targets, weights)
+        return Pass(self._net, samples, self._rows(len(x)), bool(self.shuffle)), held_out
 
     def _hidden(self) -> list[int]:
         """Units of the hidden layers."""
@@ -209,6 +221,7 @@ class BaseMLP(BaseEstimator):  # type: ignore[misc]
             "hidden_layer_sizes": (self._hidden(), [layer.units for layer in hidden]),
             "dtype": (net.dtype if self.dtype == "auto" else self.dtype, net.dtype),
             "device": (self.device, self._device),
+            "precision": (self.precision, net.precision),
         }
         if hidden:
             wanted["activation"] = (ACTIVATIONS.get(self.activation, self.activation), hidden[0].activation)
@@ -234,7 +247,7 @@ class BaseMLP(BaseEstimator):  # type: ignore[misc]
             seed=int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max)),
         )
         self._device, self._dropout = self.device, float(self.dropout)
-        self._rate = float(self.learning_rate_init)
+        self._rate = self._rate_init = float(self.learning_rate_init)
         self._epochs = 0
         self._no_improvement_count = 0
         self.n_iter_ = self.t_ = 0
@@ -245,28 +258,27 @@ class BaseMLP(BaseEstimator):  # type: ignore[misc]
         self.best_validation_score_: Any = -np.inf if self.early_stopping else None
         self.best_loss_: Any = None if self.early_stopping else np.inf
 
-    def _train(self, x: Any, y: Any, weights: Any, incremental: bool) -> None:
-        net = self._net
+    def _train(self, passes: Pass, held_out: HeldOut | None, incremental: bool) -> None:
+        net, rate = self._net, float(self.learning_rate_init)
         if not incremental:  # a warm start keeps the weights, partial_fit the optimiser's state too
             net.engine.set_slots({})
-            self._rate = float(self.learning_rate_init)
-        held_out: HeldOut | None = None
-        if self.early_stopping:
-            x, y, weights, held_out = self._split(x, y, weights)
+            self._rate = rate
+        elif rate != self._rate_init:  # keeps the share that it has fallen to
+            self._rate = rate * (self._rate / self._rate_init)
+        self._rate_init = rate
+        if held_out is not None:
             if self.validation_scores_ is None:  # a warm start of what was trained without
                 self.validation_scores_ = []
             self.best_validation_score_ = -np.inf  # of this fit, whose best weights are kept
         elif self.best_loss_ is None:
             self.best_loss_ = np.inf
-        samples = Samples.on(net, x, y, weights)
-        passes = Pass(net, samples, self._rows(len(x)), bool(self.shuffle))
         self.n_iter_ = 0
         try:
             while True:
                 self.loss_ = passes.run(self, self._rate, self._epochs)
                 self._epochs += 1
                 self.n_iter_ += 1
-                self.t_ += len(x)
+                self.t_ += len(passes.samples.x)
                 self.loss_curve_.append(self.loss_)
                 if self.verbose:
                     print(f"Iteration {self.n_iter_}, loss = {self.loss_:.8f}")
@@ -310,6 +322,11 @@ class BaseMLP(BaseEstimator):  # type: ignore[misc]
             )
         if weights is None:
             parts += [None, None]
+        elif not (parts[4].any() and parts[5].any()):
+            raise ValueError(
+                f"Sample weights are all zero in the {'validation' if parts[4].any() else 'training'} part that "
+                "early_stopping splits off; leave out samples of weight 0 or change 'validation_fraction'"
+            )
         return parts[0], parts[2], parts[4], HeldOut(parts[1], parts[3], parts[5], [])
 
     def _stops(self, held_out: HeldOut | None) -> bool:

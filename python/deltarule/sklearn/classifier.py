@@ -11,7 +11,7 @@ from sklearn.base import ClassifierMixin
 from sklearn.metrics import accuracy_score
 from sklearn.utils import column_or_1d
 from sklearn.utils._param_validation import StrOptions
-from sklearn.utils.class_weight import compute_sample_weight
+from sklearn.utils.class_weight import compute_class_weight, compute_sample_weight
 from sklearn.utils.multiclass import (
     _check_partial_fit_first_call,
     check_classification_targets,
@@ -62,6 +62,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
     validation_fraction : float
     class_weight : dict, "balanced" or None
         Weight of every class, multiplied into ``sample_weight``; "balanced" is N / (classes * samples of the class).
+        With several labels a sample no dict, and "balanced" is the product over the labels.
     dropout : float
         Share of every hidden layer's values that is set to 0 in training.
     dtype : "auto", "float32" or "float64"
@@ -148,7 +149,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
         y : array [N] or [N, O]
         sample_weight : array [N], optional
         classes : array [K]
-            All classes there will be; wanted in the first call, where y need not have them all.
+            All classes there will be; wanted in the first call, where y need not have them all. With several labels
+            a sample the numbers of the labels, 0 to O - 1.
 
         Returns
         -------
@@ -159,14 +161,12 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
                 "class_weight 'balanced' is not supported for partial_fit: it needs all of y. Use "
                 "sklearn.utils.class_weight.compute_class_weight on all labels and pass the result as a dict"
             )
-        if _check_partial_fit_first_call(self, classes):
-            self._multilabel = type_of_target(y).startswith("multilabel")
-            if self._multilabel:
-                self.classes_ = np.arange(np.shape(y)[1])
-        self._fit(X, y, sample_weight, incremental=True)
+        self._fit(X, y, sample_weight, incremental=True, classes=classes)
         return self
 
-    def _targets(self, y: Any, weights: Any, *, first: bool, incremental: bool) -> tuple[Any, Any, str]:
+    def _targets(
+        self, y: Any, weights: Any, *, first: bool, incremental: bool, classes: Any
+    ) -> tuple[Any, Any, str]:
         if issparse(y):
             y = y.toarray()
         if y.ndim == 2 and y.shape[1] == 1:
@@ -176,16 +176,22 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
         if kind == "multiclass-multioutput":
             raise ValueError("Multioutput target data is not supported with label binarization")
         multilabel = kind == "multilabel-indicator"
-        if first and not incremental:
-            self._multilabel = multilabel
+        if incremental:
+            _check_partial_fit_first_call(self, classes)  # sets classes_ in the first
+        elif first:
             self.classes_ = np.arange(y.shape[1]) if multilabel else np.unique(y)
+        if first:
+            self._multilabel = multilabel
+            if multilabel and not np.array_equal(self.classes_, np.arange(y.shape[1])):
+                raise ValueError(f"classes is {self.classes_.tolist()}; wanted the numbers of the labels, 0 to "
+                                 f"{y.shape[1] - 1}, where a sample has several labels")  # fmt: skip
         elif multilabel != self._multilabel:
             raise ValueError(f"y is {kind}; this MLPClassifier was trained on "
                              f"{'several labels' if self._multilabel else 'one label'} a sample")  # fmt: skip
-        else:
+        if incremental or not first:
             self._check_classes(y, incremental)
         if self.class_weight is not None:
-            own = compute_sample_weight(self.class_weight, y)
+            own = self._class_weights(y)
             weights = own if weights is None else weights * own
         self.out_activation_ = "softmax" if not multilabel and len(self.classes_) > 2 else "logistic"
         if multilabel:
@@ -197,6 +203,17 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
             return np.asarray(y, np.float64), weights, "binary_cross_entropy"
         codes = np.searchsorted(self.classes_, y).astype(np.int64)
         return codes, weights, ("softmax" if len(self.classes_) > 2 else "binary") + "_cross_entropy"
+
+    def _class_weights(self, y: Any) -> Any:
+        """y -> what ``class_weight`` makes of every sample's weight [N]."""
+        if not self._multilabel:  # by classes_, of which a minibatch need not have all
+            weights = compute_class_weight(self.class_weight, classes=self.classes_, y=y)
+            return weights[np.searchsorted(self.classes_, y)]
+        if isinstance(self.class_weight, dict):
+            raise ValueError(
+                "class_weight is a dict; wanted 'balanced' or None where a sample has several labels"
+            )
+        return compute_sample_weight(self.class_weight, y)
 
     def _check_classes(self, y: Any, incremental: bool) -> None:
         classes = unique_labels(y)

@@ -45,7 +45,9 @@ class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
         self._fit(X, y, sample_weight, incremental=True)
         return self
 
-    def _targets(self, y: Any, weights: Any, *, first: bool, incremental: bool) -> tuple[Any, Any, str]:
+    def _targets(
+        self, y: Any, weights: Any, *, first: bool, incremental: bool, classes: Any
+    ) -> tuple[Any, Any, str]:
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=True)
         self.out_activation_ = "identity"

@@ -45,9 +45,7 @@ class Samples:
 
     @classmethod
     def on(cls, net: nn.Network, x: Any, y: Any, weights: Any) -> Samples:
-        """The samples where the net is; ValueError with one line if the engine does not take them."""
-        x, y = np.ascontiguousarray(x), np.ascontiguousarray(y)
-        net.engine.check_samples("fit", x, y, weights)
+        """The samples where the net is."""
         mean = 1.0 if weights is None else float(np.mean(weights, dtype=np.float64))
         return cls(resident(x, net.device), resident(y, net.device), resident(weights, net.device), mean)
 
