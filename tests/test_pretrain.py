@@ -289,7 +289,6 @@ def test_pretraining_helps_with_few_labels():
 MISTAKES = {
     "method": ({"method": "rbm"}, TypeError, "a method is 'rbm'; wanted one of pretrain.RBM"),
     "methods": ({"method": [pretrain.RBM()]}, ValueError, "method has 1 entries; wanted 2, one for each"),
-    "cd": ({"method": pretrain.RBM(0)}, ValueError, "layer 1, RBM: cd is 0; wanted 1 to 255 Gibbs steps"),
     "loss": ({"method": pretrain.AutoEncoder(loss="mse")}, ValueError, "loss is 'mse'; choices: binary_"),
     "output": (
         {"method": pretrain.AutoEncoder(output="tanh")},
@@ -301,7 +300,6 @@ MISTAKES = {
         ValueError,
         "output is 'step'; choices: elu, ",
     ),
-    "corruption": ({"method": pretrain.AutoEncoder(corruption=1)}, ValueError, "corruption is 1; wanted a"),
     "range": ({"x": 2 * X - 1}, ValueError, r"layer 1, RBM: x goes from -[\d.]+ to [\d.]+; wanted 0 to 1"),
     "nan": ({"x": np.where(X > 0.5, np.nan, X)}, ValueError, "x has values that are not finite"),
     "columns": ({"x": X[:, 1:]}, ValueError, r"x is \(60, 11\); wanted \(samples, 12\)"),
@@ -343,6 +341,31 @@ MISTAKES = {
         r"layer 2, AutoEncoder: the layer below is 'tanh'; wanted values in \[0, 1\]",
     ),
 }
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "message"),
+    [
+        (lambda: pretrain.RBM(0), ValueError, "RBM: cd is 0; wanted 1 or more"),
+        (lambda: pretrain.RBM(256), ValueError, "RBM: cd is 256; wanted 1 to 255 Gibbs steps"),
+        (lambda: pretrain.RBM(1.5), TypeError, "RBM: cd is 1.5; wanted a whole number"),
+        (lambda: pretrain.AutoEncoder(corruption=1), ValueError, "corruption is 1; wanted a number in"),
+        (lambda: pretrain.AutoEncoder(corruption="x"), TypeError, "corruption is 'x'; wanted a number"),
+        (lambda: pretrain.AutoEncoder(tied="no"), TypeError, "tied is 'no'; wanted True or False"),
+    ],
+)
+def test_methods_with_bad_settings(make, error, message, one_line):
+    with one_line(error, message):
+        make()
+
+
+def test_numpy_s_numbers_are_numbers(tmp_path):
+    methods = [pretrain.RBM(cd=np.int64(2)), pretrain.AutoEncoder(corruption=np.float32(0.5))]
+    assert methods == [pretrain.RBM(cd=2), pretrain.AutoEncoder(corruption=0.5)]
+    path = tmp_path / "checkpoint"
+    settings = {"optimizer": nn.SGD(np.float32(0.5)), "epochs": 1, "batch_size": 20}
+    pretrain.greedy(new_net(), X, methods, **settings, checkpoint=path)
+    assert path.exists()
 
 
 @pytest.mark.parametrize("name", MISTAKES)

@@ -218,6 +218,22 @@ def test_refuses(one_line):
     assert net.sparsity == 0.5
 
 
+def test_the_least_fraction_it_names_will_do(one_line):
+    net = nn.mlp([300, 98, 6])
+    net.prune(20000 / 29988)  # 0.66693; 0.6669 of them are one less
+    with one_line(ValueError, "20000 of the 29988 weights") as caught:
+        net.prune(0.1)
+    net.prune(float(str(caught.value).rsplit(" ", 1)[1]))
+
+
+@pytest.mark.parametrize("fraction", ["a", None])
+def test_a_fraction_is_a_number(fraction, one_line):
+    with one_line(TypeError, f"prune: fraction is {fraction!r}; wanted a number"):
+        nn.mlp([6, 3]).prune(fraction)
+    with one_line(TypeError, f"pruning_curve: a fraction is {fraction!r}; wanted a number"):
+        nn.pruning_curve(nn.mlp([6, 3]), X, Y, (XV, YV), [fraction])
+
+
 def test_files_and_pickles_keep_them(tmp_path, device):
     net = nn.mlp([6, 16, 3], seed=0, device=device)
     net.fit(X, Y, nn.Adam(0.05), epochs=2, batch_size=10)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .._atomic import check_writable
+from .._numbers import as_count, as_number
 from .._through import host
 from .history import History
 
@@ -71,13 +72,11 @@ class EarlyStopping(Callback):
     def __init__(self, monitor: str | None = None, patience: int = 10, min_delta: float = 0.0) -> None:
         if monitor is not None and monitor not in self.MONITORS:
             raise ValueError(f"EarlyStopping: monitor is {monitor!r}; choices: {', '.join(self.MONITORS)}")
-        if patience < 1:
-            raise ValueError(f"EarlyStopping: patience is {patience}; wanted 1 epoch or more")
-        if not min_delta >= 0:
-            raise ValueError(f"EarlyStopping: min_delta is {min_delta}; wanted 0 or more")
         self.monitor = monitor
-        self.patience = int(patience)
-        self.min_delta = float(min_delta)
+        self.patience = as_count(patience, "EarlyStopping: patience", least=1)
+        self.min_delta = as_number(min_delta, "EarlyStopping: min_delta")
+        if not self.min_delta >= 0:
+            raise ValueError(f"EarlyStopping: min_delta is {min_delta}; wanted 0 or more")
         self._start()
 
     def _start(self) -> None:
@@ -146,10 +145,8 @@ class Checkpoint(Callback):
     """
 
     def __init__(self, path: str | os.PathLike[str], every: int = 1) -> None:
-        if every < 1:
-            raise ValueError(f"Checkpoint: every is {every}; wanted 1 epoch or more")
         self.path = Path(path)
-        self.every = int(every)
+        self.every = as_count(every, "Checkpoint: every", least=1)
 
     def __repr__(self) -> str:
         return f"Checkpoint({str(self.path)!r}, every={self.every})"

@@ -12,11 +12,12 @@ import numpy.typing as npt
 
 from .. import _core
 from .._atomic import PathLike
+from .._numbers import as_count
 from .._through import host
 from . import files, model
 from .callbacks import Callback
 from .history import History
-from .inputs import MULTI_LABEL, REGRESSION, as_count, as_features, as_targets
+from .inputs import MULTI_LABEL, REGRESSION, as_features, as_targets
 from .network import Network, r2
 
 

@@ -86,7 +86,7 @@ class Training:
         self.block_steps = net.engine.block_steps(plan.batch_size, self.rule)
         self.state = State()
         self.history = History()
-        self.rate = plan.optimizer.lr  # of the last step
+        self.rate = float(plan.optimizer.lr)  # of the last step
         self.chunk_steps = 1
         self._settings: dict[str, Any] | None = None
         # The data are put on the net's device once.
@@ -211,7 +211,7 @@ class Training:
             rates=rates,
         )
         losses = np.asarray(result.losses)
-        self.rate = plan.optimizer.lr if rates is None else float(rates[len(losses) - 1])
+        self.rate = float(plan.optimizer.lr if rates is None else rates[len(losses) - 1])
         if not result.finite:
             self._diverged(float(losses[-1]), first + len(losses))
         state.losses.append(losses)

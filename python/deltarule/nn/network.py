@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from .. import _core
 from .._atomic import PathLike
+from .._numbers import as_count, as_name
 from .._through import host
 from ..data.augment import Augmentation
 from . import init as initializers
@@ -22,7 +23,6 @@ from .inputs import (
     CLASSIFICATION,
     MULTI_LABEL,
     REGRESSION,
-    as_count,
     as_features,
     as_targets,
     as_weights,
@@ -56,6 +56,7 @@ class Network:
     precision : "highest", "high" or "medium"
         Of float32 products on matrix units, see `deltarule.matmul`.
     dtype : "float32" or "float64"
+        Or NumPy's types of these names.
     seed : int
         Of initial weights, shuffling and dropout: the same seed, the same bits.
 
@@ -102,19 +103,22 @@ class Network:
         init: initializers.Initializer | None = None,
         device: str = "cpu",
         precision: str = "highest",
-        dtype: str = "float32",
+        dtype: npt.DTypeLike = "float32",
         seed: int = 0,
     ) -> None:
+        if not isinstance(layers, Iterable):
+            raise TypeError(f"Network: layers is {layers!r}; wanted a list of nn.Dense and nn.Dropout")
         self.layers = tuple(layers)
         if not any(isinstance(layer, Dense) for layer in self.layers):
             raise ValueError(f"Network: layers are {list(self.layers)}; wanted one Dense or more")
         self.inputs = as_count(inputs, "Network: inputs")
         self.seed = as_count(seed, "Network: seed")
-        self.loss = loss
-        self.dtype = dtype
-        self.precision = precision
-        self.engine = self._new_engine(device)
-        self.outputs = [int(layer.units) for layer in self.layers if isinstance(layer, Dense)][-1]
+        self.loss = as_name(loss, "Network: loss")
+        named = isinstance(dtype, (type, np.dtype))  # np.float32
+        self.dtype = np.dtype(dtype).name if named else as_name(dtype, "Network: dtype")
+        self.precision = as_name(precision, "Network: precision")
+        self.engine = self._new_engine(as_name(device, "Network: device"))
+        self.outputs = [layer.units for layer in self.layers if isinstance(layer, Dense)][-1]
         self.device = str(self.engine.device)
         self.task = _task(loss, self.outputs)
         self._rule: tuple[type[Optimizer], dict[str, Any], _core.Optimizer] | None = None
@@ -130,8 +134,7 @@ class Network:
         engine = _core.Network(self.inputs, self.loss, self.dtype, self.precision, device, self.seed)
         for layer in self.layers:
             if isinstance(layer, Dense):
-                units = as_count(layer.units, "Dense: units")
-                engine.add_dense(units, layer.activation, layer.slope, layer.bias)
+                engine.add_dense(layer.units, layer.activation, layer.slope, layer.bias)
             elif isinstance(layer, Dropout):
                 engine.add_dropout(layer.rate)
             else:

@@ -278,7 +278,7 @@ class Training:
                 "epoch": state.epoch + 1,
                 "loss": state.loss(),
                 "error": state.errors / len(plan.x) if counts else None,
-                "learning_rate": plan.optimizers[state.layer].lr,
+                "learning_rate": float(plan.optimizers[state.layer].lr),
                 "seconds": state.seconds,
             }
         )
