@@ -285,9 +285,11 @@ class Network:
             For bad input, before anything has changed.
         DivergedError
             If the loss turns NaN or infinite. The weights are then those of the end of the last good epoch
-            (with early stopping those of the best epoch), and the optimiser's state is empty.
+            (with early stopping those of the best epoch), and the optimiser's state is empty. Where a checkpoint's own
+            weights give such a loss, they stay.
         KeyboardInterrupt
             Ctrl-C, after the steps of the native call it came in. The net stays usable, and checkpoints are written.
+            A second one ends the training at once, and may leave the last checkpoint as it was.
 
         Notes
         -----

@@ -134,8 +134,14 @@ class Plan:
             "data": digest(self.x, self.y),
             "sample_weight": None if self.weights is None else digest(self.weights),
             "validation": None if self.validation is None else digest(*self.validation),
-            "callbacks": [repr(c) for c in self.stateful()],
+            "callbacks": [_describe(c) for c in self.stateful()],
         }
+
+
+def _describe(callback: Callback) -> str:
+    """Its repr, or its class where that would be an address."""
+    kind = type(callback)
+    return f"{kind.__module__}.{kind.__qualname__}" if kind.__repr__ is object.__repr__ else repr(callback)
 
 
 def _samples(net: Network, x: Any, y: Any, weights: Any, where: str) -> tuple[Any, Any, str]:
