@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import tolerance
 from deltarule import _core, data, nn, plots, pretrain
+from deltarule.nn import files
 from network_cases import copies, host, oracle, same_bits
 from reference_network import Optimizer, train
 from reference_pretrain import Codec, sigmoid
@@ -134,6 +135,93 @@ def test_resume_gives_the_bits_of_the_uninterrupted_run(name, interrupted, tmp_p
         new_net(), X, **settings, resume=path
     )  # of one that is over: nothing more happens
     assert timeless(again) == timeless(expected)
+
+
+@pytest.mark.parametrize("calls", [14, 18])  # of 2 epochs of 5 steps, 2 layers: in the third, and at its end
+@pytest.mark.parametrize("name", ["rbm", "supervised"])
+def test_a_second_ctrl_c_leaves_the_last_checkpoint(name, calls, tmp_path, monkeypatch):
+    """Steps were made that no book knows of."""
+    monkeypatch.setattr(training_module, "CHUNK_SECONDS", 0.0)
+    path = tmp_path / "checkpoint"
+    settings = {"epochs": 2, "batch_size": 13, "optimizer": nn.Momentum(0.05), **METHODS[name]}
+    whole = new_net()
+    expected = pretrain.greedy(whole, X, **settings)
+    kind = type(pretrain.stages.make(whole, 0, X, Y, settings["method"], nn.SGD(0.1), 13, 0))
+    steps, left = kind.steps, [calls]
+
+    def interrupted(self, *arguments):
+        result = steps(self, *arguments)
+        left[0] -= 1
+        if left[0] == 0:
+            for _ in range(2):
+                signal.raise_signal(signal.SIGINT)
+        return result
+
+    with monkeypatch.context() as patch:
+        patch.setattr(kind, "steps", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            pretrain.greedy(new_net(), X, **settings, checkpoint=path)
+    state = files.read(path, files.PRETRAINING)[1]["state"]
+    assert state["step"] == 0
+    resumed = new_net()
+    assert timeless(pretrain.greedy(resumed, X, **settings, resume=path)) == timeless(expected)
+    assert same_bits(copies(whole.parameters), copies(resumed.parameters))
+
+
+def test_ctrl_c_while_codes_are_made(tmp_path, monkeypatch):
+    path = tmp_path / "checkpoint"
+    settings = {"method": pretrain.RBM(), "epochs": 1, "batch_size": 20}
+    whole, part, resumed = new_net(), new_net(), new_net()
+    pretrain.greedy(whole, X, **settings)
+    second = copies(part.parameters[2:])
+    encode = training_module.Training._encode
+
+    def interrupted(self, *arguments):
+        signal.raise_signal(signal.SIGINT)
+        return encode(self, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training_module.Training, "_encode", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            pretrain.greedy(part, X, **settings, checkpoint=path)
+    assert same_bits(copies(part.parameters[2:]), second)
+    pretrain.greedy(resumed, X, **settings, resume=path)
+    assert same_bits(copies(whole.parameters), copies(resumed.parameters))
+
+
+def test_divergence_right_after_a_resume_says_whose_the_weights_are(tmp_path, monkeypatch, one_line):
+    """With one step an epoch the checkpoint may hold what the last update ruined; nothing better is known."""
+    path = tmp_path / "checkpoint"
+    settings = {
+        "method": pretrain.AutoEncoder(loss="squared_error", output="linear"),
+        "optimizer": nn.SGD(1e25), "epochs": 3, "batch_size": 60, "layers": 1,
+    }  # fmt: skip
+    end = training_module.Training._end_epoch
+
+    def interrupted(self):
+        end(self)
+        signal.raise_signal(signal.SIGINT)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training_module.Training, "_end_epoch", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            pretrain.greedy(new_net(activation="tanh"), X, **settings, checkpoint=path)
+    net = new_net(activation="tanh")
+    with one_line(nn.DivergedError, "epoch 2, step 1 .*weights are those of the checkpoint, which give this"):
+        pretrain.greedy(net, X, **settings, resume=path)
+    assert np.abs(host(net.parameters[0])).max() > 1e15
+
+
+def test_the_seed_decides_all_that_is_drawn():
+    """Also the output layer of `Supervised`, which is thrown away: what is compared on a resume decides the bits."""
+    trained = []
+    for own in (7, 8):
+        net = new_net(seed=own)
+        for parameter, value in zip(net.parameters, new_net().parameters, strict=True):
+            parameter[...] = value
+        pretrain.greedy(net, X, pretrain.Supervised(), y=Y, epochs=1, batch_size=20, seed=3)
+        trained.append(copies(net.parameters))
+    assert same_bits(*trained)
 
 
 OTHERS = {
