@@ -448,15 +448,14 @@ class Network:
         it is hit exactly, else 0.
         """
         if self.task != REGRESSION:
-            _, error = self.evaluate(x, y)
+            features, targets, _ = self._samples(x, y, None, "score")
+            if self.task == CLASSIFICATION and targets.dtype.kind == "f":
+                # To the engine they are real numbers, or yes and no output by output; to `predict` they are classes.
+                self.engine.check_samples("score", features, targets)
+                targets = as_labels(host(targets), self.task)
+            _, error = self.evaluate(features, targets)
             return 1 - (error or 0.0)
-        values = self.forward(x)
-        targets = host(as_targets(y, self.loss, self.dtype, "score")[0])
-        if self.outputs == 1 and targets.ndim == 1:
-            targets = targets[:, None]
-        if targets.shape != values.shape:
-            raise ValueError(f"score: y is {targets.shape}; wanted {values.shape}")
-        return r2(values, targets)
+        return r2(self.forward(x), host(as_targets(y, self.loss, self.dtype, "score")[0]))
 
     def save(self, path: PathLike) -> None:
         """Write the model as safetensors; on failure (OSError) an older file of that name is as it was."""
@@ -478,11 +477,26 @@ class Network:
 
 
 def r2(values: npt.NDArray[Any], targets: npt.NDArray[Any]) -> float:
-    """R^2 of values[N,O] for targets[N,O], see `Network.score`."""
+    """R^2 of values[N,O] for targets[N,O], or [N] where O is 1, see `Network.score`."""
+    if values.shape[1] == 1 and targets.ndim == 1:
+        targets = targets[:, None]
+    if targets.shape != values.shape:
+        raise ValueError(f"score: y is {targets.shape}; wanted {values.shape}")
     targets = targets.astype(np.float64)
     residual = np.sum((values.astype(np.float64) - targets) ** 2, axis=0)
     total = np.sum((targets - targets.mean(axis=0)) ** 2, axis=0)
     return float(np.where(total > 0, 1 - residual / np.where(total > 0, total, 1), residual == 0).mean())
+
+
+def as_labels(targets: npt.NDArray[Any], task: str) -> npt.NDArray[Any]:
+    """Labels [N], or 0 and 1 [N,O] (multi-label), of labels or targets."""
+    if targets.dtype.kind == "i":
+        return targets
+    if task == MULTI_LABEL:
+        return (targets > 0.5).astype(np.int64)
+    one = targets.ndim == 1 or targets.shape[1] == 1
+    labels: npt.NDArray[Any] = (targets.ravel() > 0.5).astype(np.int64) if one else targets.argmax(axis=1)
+    return labels
 
 
 def _task(loss: str, outputs: int) -> str:
