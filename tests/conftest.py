@@ -50,7 +50,7 @@ def one_line():
     @contextmanager
     def expect(error, match):
         with pytest.raises(error, match=match) as caught:
-            yield
+            yield caught
         assert "\n" not in str(caught.value)
 
     return expect

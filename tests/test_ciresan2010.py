@@ -105,7 +105,7 @@ def test_an_interrupted_training_goes_on_to_the_same_bits(tiny, tmp_path, monkey
         with pytest.raises(KeyboardInterrupt):
             ciresan2010.train(work_of(settings, tmp_path / "part"), net=4, seed=0)
     again = ciresan2010.train(work_of(settings, tmp_path / "part"), net=4, seed=0)
-    for key in ("train_errors", "validation_errors", "wrong_guesses", "deformed"):
+    for key in ("train_errors", "validation_errors", "test_errors", "wrong_guesses", "deformed"):
         assert np.array_equal(whole[key], again[key])
     assert whole["test_error"] == again["test_error"]
 

@@ -126,6 +126,26 @@ def test_multi_label():
     assert committee.score(X, YES_NO) == pytest.approx(((mean > 0.5) == YES_NO).all(axis=1).mean())
 
 
+@pytest.mark.parametrize("task", ["softmax_cross_entropy", "binary_cross_entropy", "squared_error"])
+@pytest.mark.parametrize("y", [LABELS, np.eye(3)[LABELS]], ids=["labels", "targets"])
+@pytest.mark.parametrize("trained", [False, True], ids=["as built", "on labels"])
+def test_one_member_scores_as_it_does_alone(task, y, trained):
+    """Labels and targets mean the same to both, whatever the loss."""
+    (net,) = nets(1, (5, 8, 3), loss=task)
+    if trained:
+        net.fit(X, LABELS, optimizer=nn.SGD(0.1), epochs=20, batch_size=10)
+    committee = nn.Committee([net])
+    if net.task == "regression" and y is LABELS:
+        for found in (net, committee):
+            with pytest.raises(ValueError, match=r"score: y is \(120,\); wanted \(120, 3\)"):
+                found.score(X, y)
+        return
+    assert committee.score(X, y) == pytest.approx(net.score(X, y))
+    if trained:
+        assert net.score(X, y) == pytest.approx((net.predict(X) == LABELS).mean())
+        assert 0.2 < net.score(X, y) < 1
+
+
 def test_one_output_of_yes_and_no():
     committee = nn.Committee(nets(3, (5, 8, 1), loss="binary_cross_entropy"))
     mean = np.mean([probabilities(net, X, "binary_cross_entropy")[:, 0] for net in committee.members], axis=0)
@@ -171,6 +191,12 @@ def test_a_committee_beats_its_members():
     assert committee.score(x[200:], y[200:]) > np.mean(alone)
 
 
+def named(classes=None):
+    net = nn.mlp([5, 3])
+    net.classes = classes if classes is None else list(classes)
+    return net
+
+
 def test_bad_members():
     for members, error, match in (
         ([], ValueError, "no members"),
@@ -181,6 +207,11 @@ def test_bad_members():
             [nn.mlp([5, 3]), nn.mlp([5, 3], loss="squared_error")],
             ValueError,
             "member 1 has loss 'squared_error'",
+        ),
+        (
+            [named(), named("abc"), named("acb")],
+            ValueError,
+            "member 2 has other classes or another order than member 1",
         ),
         ([nn.mlp([5, 3])] * 2, ValueError, "member 1 is there twice"),
     ):
@@ -228,6 +259,34 @@ def test_an_error_of_one_member_ends_the_others(threads):
         committee.fit(X, LABELS, epochs=10**7, callbacks=lambda k: [Fail()] if k == 1 else [])
     assert len(committee.members[0].history) < 10**7
     assert _core.num_threads() == 2
+
+
+def test_committees_at_the_same_time_give_the_threads_back(threads):
+    """The second one finds a single thread and must not leave that behind, whichever ends last."""
+    threads(3)
+    inside, ended = threading.Barrier(2), threading.Event()
+
+    class Wait(nn.Callback):
+        def __init__(self, last):
+            self.last = last
+
+        def on_epoch_end(self, net, history):
+            inside.wait(timeout=30)
+            if self.last:
+                assert ended.wait(timeout=30)
+                assert _core.num_threads() == 1
+
+    def train(last):
+        committee = nn.Committee(nets(2))
+        callbacks = {0: [Wait(last)], 1: []}
+        committee.fit(X, LABELS, callbacks=callbacks.get, threads=2, epochs=1)
+
+    second = threading.Thread(target=train, args=(True,))
+    second.start()
+    train(False)
+    ended.set()
+    second.join()
+    assert _core.num_threads() == 3
 
 
 def test_ctrl_c(threads):

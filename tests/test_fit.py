@@ -233,6 +233,8 @@ def test_min_delta_counts_for_patience_but_not_for_the_weights():
             r"rates\[0\] is -0.1; wanted a finite number, at least 0",
         ),
         ({"schedule": 0.5}, TypeError, "schedule is 0.5; wanted a function"),
+        ({"callbacks": nn.EarlyStopping()}, TypeError, r"callbacks is Early.*; wanted a list of nn.Callback"),
+        ({"callbacks": None}, TypeError, "callbacks is None; wanted a list of nn.Callback"),
         ({"callbacks": [print]}, TypeError, "a callback is .*; wanted an nn.Callback"),
         ({"callbacks": [nn.EarlyStopping()]}, ValueError, r"EarlyStopping needs validation=\(x, y\)"),
         ({"progress": "sometimes"}, ValueError, "progress is 'sometimes'; choices: False, True, 'always'"),
@@ -254,16 +256,23 @@ def test_bad_arguments_change_nothing(arguments, error, message):
 
 
 @pytest.mark.parametrize(
-    ("make", "message"),
+    ("make", "error", "message"),
     [
-        (lambda: nn.EarlyStopping("loss"), "monitor is 'loss'; choices: validation_error, validation_loss"),
-        (lambda: nn.EarlyStopping(patience=0), "patience is 0"),
-        (lambda: nn.EarlyStopping(min_delta=-1), "min_delta is -1"),
-        (lambda: nn.Checkpoint("x", every=0), "every is 0"),
+        (
+            lambda: nn.EarlyStopping("loss"),
+            ValueError,
+            "monitor is 'loss'; choices: validation_error, validation_loss",
+        ),
+        (lambda: nn.EarlyStopping(patience=0), ValueError, "patience is 0; wanted 1 or more"),
+        (lambda: nn.EarlyStopping(patience="3"), TypeError, "patience is '3'; wanted a whole number"),
+        (lambda: nn.EarlyStopping(min_delta=-1), ValueError, "min_delta is -1"),
+        (lambda: nn.EarlyStopping(min_delta="0"), TypeError, "min_delta is '0'; wanted a number"),
+        (lambda: nn.Checkpoint("x", every=0), ValueError, "every is 0; wanted 1 or more"),
+        (lambda: nn.Checkpoint("x", every=1.5), TypeError, "every is 1.5; wanted a whole number"),
     ],
 )
-def test_bad_callbacks_are_refused(make, message):
-    with pytest.raises(ValueError, match=message):
+def test_bad_callbacks_are_refused(make, error, message):
+    with pytest.raises(error, match=message):
         make()
 
 

@@ -44,6 +44,23 @@ def test_mlp_is_the_short_form():
     assert nn.mlp([5, 7, 3], dropout=0.5).layers == (nn.Dense(7, "tanh"), nn.Dropout(0.5), nn.Dense(3))
 
 
+def test_numpy_s_numbers_are_numbers(tmp_path):
+    """Sizes come as ``y.max() + 1``; every file takes them."""
+    sizes = [X.shape[1], np.int32(4), LABELS.max() + 1]
+    net = nn.mlp(sizes, "elu", dropout=np.float32(0.5), dtype=np.float32, seed=np.int64(1))
+    same_net = nn.mlp([5, 4, 3], "elu", dropout=0.5, seed=1)
+    assert (net.dtype, repr(net)) == ("float32", repr(same_net))
+    layer = nn.Dense(np.int64(3), bias=np.bool_(True), slope=np.float32(0.5))
+    assert repr(layer) == "Dense(units=3, activation='linear', bias=True, slope=0.5)"
+    checkpoint = tmp_path / "checkpoint"
+    for found in (net, same_net):
+        found.fit(X, LABELS, nn.SGD(np.float32(0.5)), 1, 20, callbacks=[nn.Checkpoint(checkpoint)])
+        found.fit(X, LABELS, nn.SGD(0.5), 2, 20, resume=checkpoint)
+    assert same(weights(net), weights(same_net))
+    net.save(tmp_path / "net")
+    assert nn.Network.load(tmp_path / "net").layers == net.layers
+
+
 def test_shapes_dtypes_and_zero_biases():
     net = nn.Network([nn.Dense(7, "tanh", bias=False), nn.Dense(3)], inputs=5, dtype="float64")
     assert [p.shape for p in weights(net)] == [(5, 7), (7, 3), (3,)]
@@ -127,6 +144,16 @@ def test_parameters_are_views():
         (lambda: nn.mlp([0, 3]), ValueError, "inputs is 0; wanted at least 1"),
         (lambda: nn.mlp([5, 0]), ValueError, "units is 0; wanted at least 1"),
         (lambda: nn.mlp([5, 2.5]), TypeError, "units is 2.5; wanted a whole number"),
+        (lambda: nn.mlp([5, 3], device=None), TypeError, "device is None; wanted a name"),
+        (lambda: nn.mlp([5, 3], precision=None), TypeError, "precision is None; wanted a name"),
+        (lambda: nn.mlp([5, 3], dtype=None), TypeError, "dtype is None; wanted a name"),
+        (lambda: nn.mlp([5, 3], dtype=np.int64), ValueError, "dtype is 'int64'; choose one of"),
+        (lambda: nn.mlp([5, 3], loss=3), TypeError, "loss is 3; wanted a name"),
+        (lambda: nn.Dense(3, None), TypeError, "Dense: activation is None; wanted a name"),
+        (lambda: nn.Dense(3, bias="no"), TypeError, "Dense: bias is 'no'; wanted True or False"),
+        (lambda: nn.Dense(3, slope="1"), TypeError, "Dense: slope is '1'; wanted a number"),
+        (lambda: nn.mlp([5, 4, 3], dropout="0.5"), TypeError, "Dropout: rate is '0.5'; wanted a number"),
+        (lambda: nn.Network(nn.Dense(3), 6), TypeError, r"layers is Dense\(.*; wanted a list of nn.Dense"),
         (lambda: nn.mlp([5, 3], seed=-1), ValueError, "seed is -1; wanted 0 or more"),
         (lambda: nn.mlp([5, 4, 3], dropout=1.0), ValueError, "rate is 1"),
         (lambda: nn.Network([], inputs=5), ValueError, "wanted one Dense or more"),

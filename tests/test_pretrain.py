@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import tolerance
 from deltarule import _core, data, nn, plots, pretrain
+from deltarule.nn import files
 from network_cases import copies, host, oracle, same_bits
 from reference_network import Optimizer, train
 from reference_pretrain import Codec, sigmoid
@@ -134,6 +135,93 @@ def test_resume_gives_the_bits_of_the_uninterrupted_run(name, interrupted, tmp_p
         new_net(), X, **settings, resume=path
     )  # of one that is over: nothing more happens
     assert timeless(again) == timeless(expected)
+
+
+@pytest.mark.parametrize("calls", [14, 18])  # of 2 epochs of 5 steps, 2 layers: in the third, and at its end
+@pytest.mark.parametrize("name", ["rbm", "supervised"])
+def test_a_second_ctrl_c_leaves_the_last_checkpoint(name, calls, tmp_path, monkeypatch):
+    """Steps were made that no book knows of."""
+    monkeypatch.setattr(training_module, "CHUNK_SECONDS", 0.0)
+    path = tmp_path / "checkpoint"
+    settings = {"epochs": 2, "batch_size": 13, "optimizer": nn.Momentum(0.05), **METHODS[name]}
+    whole = new_net()
+    expected = pretrain.greedy(whole, X, **settings)
+    kind = type(pretrain.stages.make(whole, 0, X, Y, settings["method"], nn.SGD(0.1), 13, 0))
+    steps, left = kind.steps, [calls]
+
+    def interrupted(self, *arguments):
+        result = steps(self, *arguments)
+        left[0] -= 1
+        if left[0] == 0:
+            for _ in range(2):
+                signal.raise_signal(signal.SIGINT)
+        return result
+
+    with monkeypatch.context() as patch:
+        patch.setattr(kind, "steps", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            pretrain.greedy(new_net(), X, **settings, checkpoint=path)
+    state = files.read(path, files.PRETRAINING)[1]["state"]
+    assert state["step"] == 0
+    resumed = new_net()
+    assert timeless(pretrain.greedy(resumed, X, **settings, resume=path)) == timeless(expected)
+    assert same_bits(copies(whole.parameters), copies(resumed.parameters))
+
+
+def test_ctrl_c_while_codes_are_made(tmp_path, monkeypatch):
+    path = tmp_path / "checkpoint"
+    settings = {"method": pretrain.RBM(), "epochs": 1, "batch_size": 20}
+    whole, part, resumed = new_net(), new_net(), new_net()
+    pretrain.greedy(whole, X, **settings)
+    second = copies(part.parameters[2:])
+    encode = training_module.Training._encode
+
+    def interrupted(self, *arguments):
+        signal.raise_signal(signal.SIGINT)
+        return encode(self, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training_module.Training, "_encode", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            pretrain.greedy(part, X, **settings, checkpoint=path)
+    assert same_bits(copies(part.parameters[2:]), second)
+    pretrain.greedy(resumed, X, **settings, resume=path)
+    assert same_bits(copies(whole.parameters), copies(resumed.parameters))
+
+
+def test_divergence_right_after_a_resume_says_whose_the_weights_are(tmp_path, monkeypatch, one_line):
+    """With one step an epoch the checkpoint may hold what the last update ruined; nothing better is known."""
+    path = tmp_path / "checkpoint"
+    settings = {
+        "method": pretrain.AutoEncoder(loss="squared_error", output="linear"),
+        "optimizer": nn.SGD(1e25), "epochs": 3, "batch_size": 60, "layers": 1,
+    }  # fmt: skip
+    end = training_module.Training._end_epoch
+
+    def interrupted(self):
+        end(self)
+        signal.raise_signal(signal.SIGINT)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training_module.Training, "_end_epoch", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            pretrain.greedy(new_net(activation="tanh"), X, **settings, checkpoint=path)
+    net = new_net(activation="tanh")
+    with one_line(nn.DivergedError, "epoch 2, step 1 .*weights are those of the checkpoint, which give this"):
+        pretrain.greedy(net, X, **settings, resume=path)
+    assert np.abs(host(net.parameters[0])).max() > 1e15
+
+
+def test_the_seed_decides_all_that_is_drawn():
+    """Also the output layer of `Supervised`, which is thrown away: what is compared on a resume decides the bits."""
+    trained = []
+    for own in (7, 8):
+        net = new_net(seed=own)
+        for parameter, value in zip(net.parameters, new_net().parameters, strict=True):
+            parameter[...] = value
+        pretrain.greedy(net, X, pretrain.Supervised(), y=Y, epochs=1, batch_size=20, seed=3)
+        trained.append(copies(net.parameters))
+    assert same_bits(*trained)
 
 
 OTHERS = {
@@ -289,7 +377,6 @@ def test_pretraining_helps_with_few_labels():
 MISTAKES = {
     "method": ({"method": "rbm"}, TypeError, "a method is 'rbm'; wanted one of pretrain.RBM"),
     "methods": ({"method": [pretrain.RBM()]}, ValueError, "method has 1 entries; wanted 2, one for each"),
-    "cd": ({"method": pretrain.RBM(0)}, ValueError, "layer 1, RBM: cd is 0; wanted 1 to 255 Gibbs steps"),
     "loss": ({"method": pretrain.AutoEncoder(loss="mse")}, ValueError, "loss is 'mse'; choices: binary_"),
     "output": (
         {"method": pretrain.AutoEncoder(output="tanh")},
@@ -301,7 +388,6 @@ MISTAKES = {
         ValueError,
         "output is 'step'; choices: elu, ",
     ),
-    "corruption": ({"method": pretrain.AutoEncoder(corruption=1)}, ValueError, "corruption is 1; wanted a"),
     "range": ({"x": 2 * X - 1}, ValueError, r"layer 1, RBM: x goes from -[\d.]+ to [\d.]+; wanted 0 to 1"),
     "nan": ({"x": np.where(X > 0.5, np.nan, X)}, ValueError, "x has values that are not finite"),
     "columns": ({"x": X[:, 1:]}, ValueError, r"x is \(60, 11\); wanted \(samples, 12\)"),
@@ -343,6 +429,31 @@ MISTAKES = {
         r"layer 2, AutoEncoder: the layer below is 'tanh'; wanted values in \[0, 1\]",
     ),
 }
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "message"),
+    [
+        (lambda: pretrain.RBM(0), ValueError, "RBM: cd is 0; wanted 1 or more"),
+        (lambda: pretrain.RBM(256), ValueError, "RBM: cd is 256; wanted 1 to 255 Gibbs steps"),
+        (lambda: pretrain.RBM(1.5), TypeError, "RBM: cd is 1.5; wanted a whole number"),
+        (lambda: pretrain.AutoEncoder(corruption=1), ValueError, "corruption is 1; wanted a number in"),
+        (lambda: pretrain.AutoEncoder(corruption="x"), TypeError, "corruption is 'x'; wanted a number"),
+        (lambda: pretrain.AutoEncoder(tied="no"), TypeError, "tied is 'no'; wanted True or False"),
+    ],
+)
+def test_methods_with_bad_settings(make, error, message, one_line):
+    with one_line(error, message):
+        make()
+
+
+def test_numpy_s_numbers_are_numbers(tmp_path):
+    methods = [pretrain.RBM(cd=np.int64(2)), pretrain.AutoEncoder(corruption=np.float32(0.5))]
+    assert methods == [pretrain.RBM(cd=2), pretrain.AutoEncoder(corruption=0.5)]
+    path = tmp_path / "checkpoint"
+    settings = {"optimizer": nn.SGD(np.float32(0.5)), "epochs": 1, "batch_size": 20}
+    pretrain.greedy(new_net(), X, methods, **settings, checkpoint=path)
+    assert path.exists()
 
 
 @pytest.mark.parametrize("name", MISTAKES)

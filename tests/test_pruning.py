@@ -6,6 +6,7 @@ import copy
 import pickle
 import signal
 
+import deltarule.nn.fit as fit_module
 import network_cases as cases
 import numpy as np
 import pytest
@@ -218,6 +219,22 @@ def test_refuses(one_line):
     assert net.sparsity == 0.5
 
 
+def test_the_least_fraction_it_names_will_do(one_line):
+    net = nn.mlp([300, 98, 6])
+    net.prune(20000 / 29988)  # 0.66693; 0.6669 of them are one less
+    with one_line(ValueError, "20000 of the 29988 weights") as caught:
+        net.prune(0.1)
+    net.prune(float(str(caught.value).rsplit(" ", 1)[1]))
+
+
+@pytest.mark.parametrize("fraction", ["a", None])
+def test_a_fraction_is_a_number(fraction, one_line):
+    with one_line(TypeError, f"prune: fraction is {fraction!r}; wanted a number"):
+        nn.mlp([6, 3]).prune(fraction)
+    with one_line(TypeError, f"pruning_curve: a fraction is {fraction!r}; wanted a number"):
+        nn.pruning_curve(nn.mlp([6, 3]), X, Y, (XV, YV), [fraction])
+
+
 def test_files_and_pickles_keep_them(tmp_path, device):
     net = nn.mlp([6, 16, 3], seed=0, device=device)
     net.fit(X, Y, nn.Adam(0.05), epochs=2, batch_size=10)
@@ -283,6 +300,67 @@ def test_early_stopping_and_divergence_leave_them():
     with pytest.raises(nn.DivergedError):
         regression.fit(X, X[:, :2], nn.SGD(1e4), 30, 10)
     assert_pruned(regression.parameters, regression.masks)
+
+
+class Gradually(nn.Callback):
+    """More is pruned after every epoch."""
+
+    def on_epoch_end(self, net, history):
+        net.prune(0.1 * len(history))
+
+
+def test_gradual_pruning_and_early_stopping(tmp_path):
+    """The best weights come back with the masks of their epoch, also out of a checkpoint."""
+    path = tmp_path / "checkpoint.safetensors"
+    nets, best = [nn.mlp([6, 16, 3], seed=0) for _ in range(2)], 2
+
+    class Validation(nn.Callback):
+        def on_epoch_end(self, net, history):
+            history.epochs[-1]["validation_error"] = abs(len(history) - best) / 10
+
+    def train(net, epochs, **more):
+        callbacks = [Gradually(), Validation(), nn.EarlyStopping(patience=9), nn.Checkpoint(path)]
+        return net.fit(X, Y, nn.Momentum(0.05), epochs, 10, (XV, YV), callbacks=callbacks, **more)
+
+    history = train(nets[0], 4)
+    train(nets[1], 6, resume=path)
+    assert history.best["epoch"] == best
+    for net in nets:
+        assert net.sparsity == pytest.approx(0.2, abs=0.01)
+        assert_pruned(net.parameters, net.masks)
+
+
+def test_gradual_pruning_and_divergence(tmp_path, monkeypatch):
+    """Back to the weights before the epoch, and before the pruning at the end of the last one."""
+    monkeypatch.setattr(fit_module, "CHUNK_SECONDS", 0.0)
+    path = tmp_path / "checkpoint.safetensors"
+    x, y = X[:60], X[:60, :2]
+
+    class Rate:
+        """The rate goes up in the middle of the third epoch; Ctrl-C before that."""
+
+        press = False
+
+        def __call__(self, epoch):
+            if self.press and epoch > 2.3:
+                signal.raise_signal(signal.SIGINT)
+                self.press = False
+            return 1.0 if epoch < 2.6 else 1e30
+
+    for press in (False, True):
+        net, rate = nn.mlp([6, 16, 2], "relu", "squared_error", seed=0), Rate()
+        rate.press = press
+        resume = None
+        if press:
+            with pytest.raises(KeyboardInterrupt):
+                net.fit(
+                    x, y, nn.SGD(0.01), 5, 10, schedule=rate, callbacks=[Gradually(), nn.Checkpoint(path)]
+                )
+            net, resume = nn.mlp([6, 16, 2], "relu", "squared_error", seed=0), path
+        with pytest.raises(nn.DivergedError, match="end of epoch 2;"):
+            net.fit(x, y, nn.SGD(0.01), 5, 10, schedule=rate, callbacks=[Gradually()], resume=resume)
+        assert net.sparsity == pytest.approx(0.1, abs=0.01)
+        assert_pruned(net.parameters, net.masks)
 
 
 def test_the_curve():

@@ -109,20 +109,91 @@ class RaiseFirst(nn.Callback):
 
 
 class SignalInside:
-    """The engine, with Ctrl-C between a step and its entry in the books."""
+    """The engine, with Ctrl-C between a step and its entry in the books; a second one goes through at once."""
 
-    def __init__(self, engine, calls):
-        self.engine, self.calls = engine, calls
+    OWN = ("engine", "calls", "times")
+
+    def __init__(self, engine, calls, times=1):
+        self.engine, self.calls, self.times = engine, calls, times
 
     def __getattr__(self, name):
         return getattr(self.engine, name)
+
+    def __setattr__(self, name, value):
+        if name in self.OWN:
+            vars(self)[name] = value
+        else:
+            setattr(self.engine, name, value)
 
     def train_steps(self, *arguments, **settings):
         done = self.engine.train_steps(*arguments, **settings)
         self.calls -= 1
         if self.calls == 0:
-            signal.raise_signal(signal.SIGINT)
+            for _ in range(self.times):
+                signal.raise_signal(signal.SIGINT)
         return done
+
+
+@pytest.mark.parametrize("calls", [14, 20])  # in the second epoch, and after its last step
+def test_a_second_ctrl_c_leaves_the_last_checkpoint(calls, tmp_path, monkeypatch):
+    """Steps were made that no book knows of."""
+    monkeypatch.setattr(fit_module, "CHUNK_SECONDS", 0.0)
+    path = tmp_path / "checkpoint"
+
+    def train(net, **more):
+        return net.fit(X, Y, nn.Adam(0.05), 4, 20, callbacks=[nn.Checkpoint(path)], **more)
+
+    whole, part, resumed = new_net(), new_net(), new_net()
+    expected = train(whole)
+    part.engine = SignalInside(part.engine, calls, times=2)
+    with pytest.raises(KeyboardInterrupt):
+        train(part)
+    state = files.read(path, files.CHECKPOINT)[1]["state"]
+    assert (state["epoch"], state["step"], state["updates"]) == (1, 0, 10)
+    assert timeless(train(resumed, resume=path)) == timeless(expected)
+    assert same(weights(whole), weights(resumed))
+
+
+class Losses(nn.Callback):
+    """One entry an epoch; an interrupt in the middle of it leaves one out. Known by its class: it has no repr."""
+
+    def __init__(self, interrupt=0):
+        self.interrupt, self.losses = interrupt, []
+
+    def on_epoch_end(self, net, history):
+        if len(history) == self.interrupt:
+            raise KeyboardInterrupt
+        self.losses.append(history["train_loss"][-1])
+
+    def state(self):
+        return {"losses": list(self.losses)}
+
+    def restore(self, state):
+        self.losses = list(state["losses"])
+
+
+def test_an_epoch_that_a_callback_missed_is_not_written(tmp_path):
+    path = tmp_path / "checkpoint"
+    with pytest.raises(KeyboardInterrupt):
+        new_net().fit(X, Y, nn.Adam(), 5, callbacks=[Losses(interrupt=3), nn.Checkpoint(path)])
+    assert files.read(path, files.CHECKPOINT)[1]["settings"]["callbacks"] == ["test_resume.Losses"]
+    losses = Losses()
+    history = new_net().fit(X, Y, nn.Adam(), 5, callbacks=[losses], resume=path)
+    assert losses.losses == history["train_loss"]
+    assert len(history) == 5
+
+
+def test_resume_of_a_net_that_is_pruned_takes_the_checkpoint_s_blocks(tmp_path, monkeypatch):
+    """Without masks steps are taken in blocks, whose bits differ from those of single steps."""
+    monkeypatch.setattr(fit_module, "CHUNK_SECONDS", 0.0)
+    x, path = np.repeat(X, 50, axis=1), tmp_path / "checkpoint"
+    whole, resumed = (nn.mlp([300, 64, 3], seed=5) for _ in range(2))
+    whole.fit(x, Y, nn.SGD(0.01), 1, 1, callbacks=[nn.Checkpoint(path)])
+    whole = nn.mlp([300, 64, 3], seed=5)
+    expected = whole.fit(x, Y, nn.SGD(0.01), 2, 1)
+    resumed.prune(0.5)
+    assert timeless(resumed.fit(x, Y, nn.SGD(0.01), 2, 1, resume=path)) == timeless(expected)
+    assert same(weights(whole), weights(resumed))
 
 
 @pytest.mark.parametrize("kind", ["callback", "between"])
@@ -168,6 +239,19 @@ def test_divergence_after_a_resume_keeps_the_last_good_epoch(tmp_path, monkeypat
     assert same(weights(resumed), kept[1])
 
 
+def test_divergence_right_after_a_resume_says_whose_the_weights_are(tmp_path):
+    """With one step an epoch the checkpoint may hold what the last update ruined; nothing better is known."""
+    path = tmp_path / "checkpoint"
+    x, y = X[:20], X[:20, :1]
+    net = nn.mlp([6, 8, 1], loss="squared_error")
+    net.fit(x, y, nn.SGD(1e30), epochs=1, batch_size=20, callbacks=[nn.Checkpoint(path)])
+    ruined = weights(net)
+    resumed = nn.mlp([6, 8, 1], loss="squared_error")
+    with pytest.raises(nn.DivergedError, match=r"epoch 2, step 1 .*the weights are those of the checkpoint"):
+        resumed.fit(x, y, nn.SGD(1e30), epochs=3, batch_size=20, resume=path)
+    assert same(weights(resumed), ruined)
+
+
 def test_resume_of_a_finished_run_goes_on_with_more_epochs(tmp_path):
     path = tmp_path / "checkpoint"
     whole, part = new_net(), new_net()
@@ -203,7 +287,7 @@ DIFFERENT = {
     "data": ({"x": X[::-1]}, "the data are not the same numbers"),
     "validation": ({"validation": (X, Y)}, "validation"),
     "weights": ({"sample_weight": np.ones(200)}, "sample_weight"),
-    "callbacks": ({"validation": None, "callbacks": [nn.EarlyStopping()]}, "."),
+    "callbacks": ({"callbacks": [nn.EarlyStopping()]}, r"callbacks was \[\], is now \['EarlyStopping"),
     "epochs": ({"epochs": 1}, "epochs is 1, it is in epoch 2"),
     "seed": ({"net": {"seed": 1}}, "seed was 0, is now 1"),
     "layers": ({"net": {"activation": "relu"}}, "layers was"),

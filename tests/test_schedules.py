@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
+import numpy as np
 import pytest
 from deltarule import nn
 from deltarule.nn.schedules import describe
@@ -27,6 +29,21 @@ def test_warmup_is_continuous_and_then_starts_at_its_own_zero():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
+        (lambda: nn.Cosine("10"), "Cosine: epochs is '10'; wanted a number"),
+        (lambda: nn.Cosine(10, None), "Cosine: end is None; wanted a number"),
+        (lambda: nn.Step(3, "0.5"), "Step: factor is '0.5'; wanted a number"),
+        (lambda: nn.Exponential([0.9]), r"Exponential: factor is \[0.9\]; wanted a number"),
+        (lambda: nn.Warmup("2"), "Warmup: epochs is '2'; wanted a number"),
+    ],
+)
+def test_what_is_no_number(make, message):
+    with pytest.raises(TypeError, match=message):
+        make()
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
         (lambda: nn.Step(0, 0.5), "Step: every is 0; wanted more than 0"),
         (lambda: nn.Step(1, 0), "Step: factor is 0"),
         (lambda: nn.Step(1, math.nan), "Step: factor is nan"),
@@ -43,6 +60,14 @@ def test_refusals(make, message):
         make()
 
 
+def scaled(epoch: float, factor: float = 1) -> float:
+    return factor
+
+
+def other(epoch: float) -> float:
+    return 1
+
+
 def linear(epoch: float) -> float:
     return 1 - epoch / 100
 
@@ -52,3 +77,11 @@ def test_descriptions_are_equal_for_equal_schedules():
     assert describe(nn.Cosine(9)) != describe(nn.Cosine(10))
     assert describe(None) == describe(nn.Constant())
     assert describe(linear).endswith("linear")
+    assert describe(nn.Cosine(np.float64(9.0))) == describe(nn.Cosine(9.0))
+
+
+def test_descriptions_hold_no_addresses_and_partials_differ():
+    assert describe(nn.Warmup(2, then=linear)) == f"Warmup(epochs=2, then={describe(linear)}, start=0.01)"
+    fast, slow = partial(scaled, factor=0.5), partial(scaled, factor=2)
+    assert describe(fast) == describe(partial(scaled, factor=0.5)) != describe(slow)
+    assert describe(partial(scaled, 1)) != describe(partial(other, 1))

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .. import _core
+from .._numbers import as_count, as_number
 from .._through import host
 
 Images = npt.NDArray[Any]
@@ -153,8 +154,10 @@ class Affine(Augmentation):
         for label, factor in self.per_class.items():
             if isinstance(label, bool) or not hasattr(label, "__index__"):
                 raise TypeError(f"Affine: per_class has the label {label!r}; wanted whole numbers")
-            if not 0 <= factor <= 1:
+            if not 0 <= as_number(factor, f"Affine: per_class[{label}]") <= 1:
                 raise ValueError(f"Affine: per_class[{label}] is {factor}; wanted 0 to 1")
+        as_number(self.rotation, "Affine: rotation")
+        as_number(self.shear, "Affine: shear")
         self.parts().build()
 
     @property
@@ -166,8 +169,9 @@ class Affine(Augmentation):
                     f"Affine: scale is {self.scale}; wanted one number, or (horizontal, vertical)"
                 )
             horizontal, vertical = self.scale
-            return float(horizontal), float(vertical)
-        return float(self.scale), float(self.scale)
+        else:
+            horizontal = vertical = self.scale
+        return as_number(horizontal, "Affine: scale"), as_number(vertical, "Affine: scale")
 
     def parts(self) -> Compose:
         """The same as a `Compose`."""
@@ -209,6 +213,8 @@ class Elastic(Augmentation):
     truncate: float = 2.0
 
     def __post_init__(self) -> None:
+        for name in ("sigma", "alpha", "truncate"):
+            as_number(getattr(self, name), f"Elastic: {name}")
         if not (self.sigma > 0 and math.isfinite(self.sigma)):
             raise ValueError(f"Elastic: sigma is {self.sigma}; wanted more than 0")
         if not (self.truncate > 0 and math.isfinite(self.truncate)):
@@ -242,7 +248,7 @@ class Compose(Augmentation):
 
     def __init__(self, members: Iterable[Augmentation], background: float = 0.0) -> None:
         self.members = tuple(members)
-        self.background = float(background)
+        self.background = as_number(background, "Compose: background")
         self.affine: Affine | None = None
         self.elastic: Elastic | None = None
         for member in self.members:
@@ -328,13 +334,22 @@ def shape_of(pixels: int, shape: Shape | None, where: str) -> Shape:
     """Height and width of images of so many pixels: as given, else a square's."""
     if shape is None:
         side = math.isqrt(pixels)
-        shape = side, side
+        height, width = side, side
         wanted = "image_shape=(height, width), for they are no squares"
     else:
-        wanted = f"{shape[0]} x {shape[1]}"
-    if shape[0] * shape[1] != pixels:
+        height, width = _pair(shape, f"{where}: image_shape")
+        wanted = f"{height} x {width}"
+    if height * width != pixels:
         raise ValueError(f"{where}: images have {pixels} pixels; wanted {wanted}")
-    return int(shape[0]), int(shape[1])
+    return height, width
+
+
+def _pair(shape: Any, what: str) -> Shape:
+    try:
+        height, width = shape
+    except (TypeError, ValueError):
+        raise ValueError(f"{what} is {shape!r}; wanted (height, width)") from None
+    return as_count(height, f"{what}[0]"), as_count(width, f"{what}[1]")
 
 
 def pad(
@@ -365,9 +380,10 @@ def pad(
     if x.ndim not in (2, 3):
         raise ValueError(f"pad: images are {x.shape}; wanted [n, height, width] or [n, height * width]")
     height, width = (x.shape[1], x.shape[2]) if x.ndim == 3 else shape_of(x.shape[1], image_shape, "pad")
-    if shape[0] < height or shape[1] < width:
-        raise ValueError(f"pad: shape is {shape[0]} x {shape[1]}, images are {height} x {width}")
-    top, left = (shape[0] - height) // 2, (shape[1] - width) // 2
-    out = np.full((len(x), *shape), background, x.dtype)
+    high, wide = _pair(shape, "pad: shape")
+    if high < height or wide < width:
+        raise ValueError(f"pad: shape is {high} x {wide}, images are {height} x {width}")
+    top, left = (high - height) // 2, (wide - width) // 2
+    out = np.full((len(x), high, wide), background, x.dtype)
     out[:, top : top + height, left : left + width] = x.reshape(len(x), height, width)
-    return out if x.ndim == 3 else out.reshape(len(x), shape[0] * shape[1])
+    return out if x.ndim == 3 else out.reshape(len(x), high * wide)

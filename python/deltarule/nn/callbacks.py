@@ -6,8 +6,12 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from .._atomic import check_writable
+from .._numbers import as_count, as_number
 from .._through import host
+from . import model
 from .history import History
 
 if TYPE_CHECKING:
@@ -71,13 +75,11 @@ class EarlyStopping(Callback):
     def __init__(self, monitor: str | None = None, patience: int = 10, min_delta: float = 0.0) -> None:
         if monitor is not None and monitor not in self.MONITORS:
             raise ValueError(f"EarlyStopping: monitor is {monitor!r}; choices: {', '.join(self.MONITORS)}")
-        if patience < 1:
-            raise ValueError(f"EarlyStopping: patience is {patience}; wanted 1 epoch or more")
-        if not min_delta >= 0:
-            raise ValueError(f"EarlyStopping: min_delta is {min_delta}; wanted 0 or more")
         self.monitor = monitor
-        self.patience = int(patience)
-        self.min_delta = float(min_delta)
+        self.patience = as_count(patience, "EarlyStopping: patience", least=1)
+        self.min_delta = as_number(min_delta, "EarlyStopping: min_delta")
+        if not self.min_delta >= 0:
+            raise ValueError(f"EarlyStopping: min_delta is {min_delta}; wanted 0 or more")
         self._start()
 
     def _start(self) -> None:
@@ -86,6 +88,7 @@ class EarlyStopping(Callback):
         self.reference = float("inf")  # what the next value must beat by min_delta
         self.waited = 0
         self.weights: list[Any] = []  # arrays on the net's device
+        self.masks: model.Masks = {}  # of the weights that were pruned then
 
     def __repr__(self) -> str:
         return (
@@ -106,6 +109,7 @@ class EarlyStopping(Callback):
         if value < self.lowest:
             self.lowest, self.lowest_epoch = value, record["epoch"]
             self.weights = [parameter.copy() for parameter in net.parameters]
+            self.masks = net.masks
         if value < self.reference - self.min_delta:
             self.reference, self.waited = value, 0
         else:
@@ -115,14 +119,14 @@ class EarlyStopping(Callback):
     def on_train_end(self, net: Network, history: History) -> None:
         """Give the net its best weights."""
         if self.lowest_epoch:
-            for parameter, best in zip(net.parameters, self.weights, strict=True):
-                parameter[...] = best
+            model.assign(net, self.weights, self.masks)
             history.best = history.epochs[self.lowest_epoch - 1]
 
     def state(self) -> dict[str, Any]:
-        """Counters and best weights."""
+        """Counters, and the best weights with their masks."""
         numbers = {key: getattr(self, key) for key in ("lowest", "lowest_epoch", "reference", "waited")}
-        return {**numbers, **{f"weights.{i}": host(w) for i, w in enumerate(self.weights)}}
+        masks = {f"masks.{i}": mask.astype(np.uint8) for i, mask in self.masks.items()}
+        return {**numbers, **{f"weights.{i}": host(w) for i, w in enumerate(self.weights)}, **masks}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Take back what `state` gave."""
@@ -130,13 +134,16 @@ class EarlyStopping(Callback):
             setattr(self, key, state[key])
         count = sum(key.startswith("weights.") for key in state)
         self.weights = [state[f"weights.{i}"] for i in range(count)]
+        masks = [key for key in state if key.startswith("masks.")]
+        self.masks = {int(key.removeprefix("masks.")): state[key] for key in masks}
 
 
 class Checkpoint(Callback):
     """Write the whole state of the training to ``path``, for ``fit(..., resume=path)``.
 
     It is written after every ``every`` epochs, at the end, and on Ctrl-C (then in the middle of an epoch).
-    The file replaces the last one in one step: a full disk leaves the old one as it was.
+    The file replaces the last one in one step: a full disk leaves the old one as it was. So does an interrupt where
+    the state is not whole: a second Ctrl-C, or one raised in a callback that has a state.
 
     Parameters
     ----------
@@ -146,10 +153,8 @@ class Checkpoint(Callback):
     """
 
     def __init__(self, path: str | os.PathLike[str], every: int = 1) -> None:
-        if every < 1:
-            raise ValueError(f"Checkpoint: every is {every}; wanted 1 epoch or more")
         self.path = Path(path)
-        self.every = int(every)
+        self.every = as_count(every, "Checkpoint: every", least=1)
 
     def __repr__(self) -> str:
         return f"Checkpoint({str(self.path)!r}, every={self.every})"

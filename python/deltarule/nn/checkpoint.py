@@ -1,15 +1,15 @@
 """Checkpoints: the whole state of a training, so that it goes on to the bits of the uninterrupted run.
 
 Tensors  layerL.weight, layerL.bias, layerL.mask where weights are pruned; slots.m.0, ...; callbackI.*; and of the steps
-         done since the last epoch's end epoch.losses, epoch.weights and, if there are any, the parameters at that end,
-         good.layerL.weight
+         done since the last epoch's end epoch.losses, epoch.weights and, if there are any, parameters and masks at that
+         end, good.layerL.weight
 Header   settings (`Plan.settings`), state, history, callbacks
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -36,7 +36,8 @@ def write(path: PathLike, training: Training) -> None:
         "epoch.weights": np.concatenate([np.empty(0), *state.weights]),
     }
     if state.step:
-        tensors |= {f"good.{name}": array for name, array in model.named(net, state.start.parameters).items()}
+        good = model.named(net, state.start.parameters) | model.named_masks(net, state.start.masks)
+        tensors |= {f"good.{name}": array for name, array in good.items()}
     callbacks = []
     for index, callback in enumerate(training.plan.stateful()):
         values = callback.state()
@@ -121,8 +122,10 @@ class SavedState:
             state.losses = [self.tensors["epoch.losses"]]
             state.weights = [self.tensors["epoch.weights"]]
             good = self._part("good.")
-            state.start.parameters[:] = [good[name] for name in model.parameter_names(net)]
-        state.before = state.start
+            values = [good[name] for name in model.parameter_names(net)]
+            masks = model.indexed_masks(net, good, self.path)
+            state.start = replace(state.start, parameters=values, masks=masks)
+        state.before = state.start  # no earlier one is known
         training.history.epochs.extend(self.header["history"])
         for index, callback in enumerate(training.plan.stateful()):
             callback.restore({**self.header["callbacks"][index], **self._part(f"callback{index}.")})

@@ -12,12 +12,13 @@ import numpy.typing as npt
 
 from .. import _core
 from .._atomic import PathLike
+from .._numbers import as_count
 from .._through import host
 from . import files, model
 from .callbacks import Callback
 from .history import History
-from .inputs import MULTI_LABEL, REGRESSION, as_count, as_features, as_targets
-from .network import Network, r2
+from .inputs import MULTI_LABEL, REGRESSION, as_features, as_targets
+from .network import Network, as_labels, r2
 
 
 class Committee:
@@ -26,7 +27,8 @@ class Committee:
     Parameters
     ----------
     members : iterable of Network
-        One or more, with the same inputs, outputs, loss and meaning of the targets; hidden layers may differ.
+        One or more, with the same inputs, outputs, loss, classes (where they have names) and meaning of the targets;
+        hidden layers may differ.
 
     Raises
     ------
@@ -56,6 +58,14 @@ class Committee:
                 mine, first = getattr(net, what), getattr(self.members[0], what)
                 if mine != first:
                     raise ValueError(f"Committee: member {index} has {what} {mine!r}, member 0 {first!r}")
+        named = [
+            (k, list(map(str, net.classes))) for k, net in enumerate(self.members) if net.classes is not None
+        ]
+        for index, classes in named[1:]:
+            if classes != named[0][1]:
+                raise ValueError(
+                    f"Committee: member {index} has other classes or another order than member {named[0][0]}"
+                )
 
     def __len__(self) -> int:
         return len(self.members)
@@ -152,10 +162,12 @@ class Committee:
 
     def predict(self, x: Any) -> npt.NDArray[Any]:
         """x[N,I] -> labels int64 [N], 0 or 1 [N,O] (multi-label), or values [N,O], by the means."""
-        task, squares = self.task, self.members[0].loss == "squared_error"
+        return self._predict(x, self.task)
+
+    def _predict(self, x: Any, task: str) -> npt.NDArray[Any]:
         if task == REGRESSION:
             return self.forward(x)
-        means = self.forward(x) if squares else self.predict_proba(x)
+        means = self.forward(x) if self.members[0].loss == "squared_error" else self.predict_proba(x)
         if task == MULTI_LABEL:
             return (means > 0.5).astype(np.int64)
         if means.shape[1] == 1:
@@ -167,13 +179,17 @@ class Committee:
         """Share of right samples (multi-label: of samples with every label right), or R^2, see `Network.score`."""
         first = self.members[0]
         features = as_features(x, first.dtype, "score")
-        targets = host(as_targets(y, first.loss, first.dtype, "score")[0])
+        targets, meaning = as_targets(y, first.loss, first.dtype, "score")
+        targets = host(targets)
         first.engine.check_samples("score", features, targets)
         if len(features) == 0:
             raise ValueError("score: x has no rows")
-        if self.task == REGRESSION:
-            return r2(self.forward(features), targets.reshape(len(features), first.outputs))
-        right = self.predict(features) == _wanted(targets, self.task)
+        task = self.task
+        if task == REGRESSION:
+            return r2(self.forward(features), targets)
+        if task == MULTI_LABEL:
+            task = meaning  # a label a sample is hit by the largest output, as in Network.score
+        right = self._predict(features, task) == as_labels(targets, task)
         return float((right.all(axis=1) if right.ndim == 2 else right).mean())
 
     def save(self, path: PathLike) -> None:
@@ -206,16 +222,6 @@ class Committee:
         return Committee(nets)
 
 
-def _wanted(targets: npt.NDArray[Any], task: str) -> npt.NDArray[Any]:
-    """Labels [N], or 0 and 1 [N,O], of labels or targets."""
-    if targets.dtype.kind == "i":
-        return targets
-    if task == MULTI_LABEL:
-        return targets > 0.5
-    one = targets.ndim == 1 or targets.shape[1] == 1
-    return (targets.ravel() > 0.5) if one else targets.argmax(axis=1)
-
-
 class _Stop(Callback):
     """Ends every training it is in after the epoch in which the event was set.
 
@@ -231,11 +237,34 @@ class _Stop(Callback):
         return False
 
 
+class _OneThread:
+    """One thread of the kernels while any committee is in it: the last one out gives back what the first one found."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._uses = 0
+        self._before = 1
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if self._uses == 0:
+                self._before = _core.num_threads()
+                _core.set_num_threads(1)
+            self._uses += 1
+
+    def __exit__(self, *exception: object) -> None:
+        with self._lock:
+            self._uses -= 1
+            if self._uses == 0:
+                _core.set_num_threads(self._before)
+
+
+_one_thread = _OneThread()
+
+
 def _side_by_side(train: Callable[[int], History], count: int, at_once: int, stop: _Stop) -> list[History]:
     """train(0), ..., train(count - 1), at_once of them at a time, each on one thread of the kernels."""
-    before = _core.num_threads()
-    _core.set_num_threads(1)
-    try:
+    with _one_thread:
         with ThreadPoolExecutor(at_once) as pool:
             try:
                 futures: list[Future[History]] = [pool.submit(train, index) for index in range(count)]
@@ -246,5 +275,3 @@ def _side_by_side(train: Callable[[int], History], count: int, at_once: int, sto
         for error in sorted(errors, key=lambda error: isinstance(error, KeyboardInterrupt)):
             raise error  # what stopped the others, not how they were stopped
         return [future.result() for future in futures]
-    finally:
-        _core.set_num_threads(before)

@@ -42,10 +42,11 @@ def _resident(array: Any, device: str) -> Any:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """Parameters after so many epochs."""
+    """Parameters after so many epochs, and the masks of those that were pruned."""
 
     epoch: int
     parameters: list[Any]  # arrays, on the net's device or the host
+    masks: model.Masks = field(default_factory=dict)
 
 
 @dataclass
@@ -72,7 +73,7 @@ class State:
         """After ``epoch`` epochs: forget the steps of the last one."""
         self.epoch, self.step, self.errors, self.seconds = epoch, 0, 0, 0.0
         self.losses, self.weights = [], []
-        now = Snapshot(epoch, [parameter.copy() for parameter in net.parameters])
+        now = Snapshot(epoch, [parameter.copy() for parameter in net.parameters], net.masks)
         self.before, self.start = self.start if self.start.parameters else now, now
 
 
@@ -83,10 +84,10 @@ class Training:
         self.net = net
         self.plan = plan
         self.rule = plan.optimizer.build()
-        self.block_steps = net.engine.block_steps(plan.batch_size, self.rule)
         self.state = State()
+        self.whole = True  # net, state and callbacks are of one moment: a checkpoint may be written
         self.history = History()
-        self.rate = plan.optimizer.lr  # of the last step
+        self.rate = float(plan.optimizer.lr)  # of the last step
         self.chunk_steps = 1
         self._settings: dict[str, Any] | None = None
         # The data are put on the net's device once.
@@ -129,7 +130,8 @@ class Training:
                     self._epoch(interrupt, bar)
                     interrupt.release()
             except KeyboardInterrupt:
-                self._write_checkpoints()
+                if self.whole:
+                    self._write_checkpoints()
                 raise
             finally:
                 bar.close()
@@ -142,10 +144,12 @@ class Training:
         samples = len(plan.x)
         order = self._order()
         norms: list[float] = []
+        # Here, for it depends on the masks, which a checkpoint or a callback may have changed.
+        block_steps = self.net.engine.block_steps(plan.batch_size, self.rule)
         while state.step < plan.steps:
             first = state.step
-            blocks = max(1, self._most_steps() // self.block_steps)
-            last = min(first + blocks * self.block_steps, max(first + 1, plan.steps - 1))
+            blocks = max(1, self._most_steps() // block_steps)
+            last = min(first + blocks * block_steps, max(first + 1, plan.steps - 1))
             start = time.perf_counter()
             norms = self._steps(order, first, last)
             seconds = time.perf_counter() - start
@@ -199,6 +203,7 @@ class Training:
         rows = order[first * plan.batch_size : last * plan.batch_size]
         rates = plan.rates(state.epoch, first, last)
         x, y, weights, order = self._samples(rows)
+        self.whole = False
         result = self.net.engine.train_steps(
             x,
             y,
@@ -211,22 +216,25 @@ class Training:
             rates=rates,
         )
         losses = np.asarray(result.losses)
-        self.rate = plan.optimizer.lr if rates is None else float(rates[len(losses) - 1])
+        self.rate = float(plan.optimizer.lr if rates is None else rates[len(losses) - 1])
         if not result.finite:
             self._diverged(float(losses[-1]), first + len(losses))
         state.losses.append(losses)
         state.weights.append(np.asarray(result.weight))
         state.errors += result.errors
         state.step = last
+        self.whole = last < plan.steps  # after the last one the epoch has to end first
         return list(result.norms)
 
     def _diverged(self, loss: float, step: int) -> None:
         epoch = self.state.epoch + 1
         # The first loss of an epoch is that of the weights it began with: then those are the bad ones.
         good = self.state.before if step == 1 else self.state.start
-        model.assign(self.net, good.parameters)
+        model.assign(self.net, good.parameters, good.masks)
         self.net.engine.set_slots({})
         where = f"those of the end of epoch {good.epoch}" if good.epoch else "those before the training"
+        if step == 1 and good is self.state.start and good.epoch:  # resumed: no earlier ones are known
+            where = "those of the checkpoint, which give this loss"
         raise DivergedError(
             f"fit: loss is {loss} at epoch {epoch}, step {step} (learning rate {self.rate:g}); "
             f"the weights are {where}; a smaller learning rate or clip_norm may help",
@@ -259,14 +267,18 @@ class Training:
         )
         state.begin_epoch(state.epoch + 1, net)
         interrupt: KeyboardInterrupt | None = None
+        stateful, whole = plan.stateful(), True
         for callback in plan.callbacks:
             # All of them see the epoch, or a resumed run would differ in those that did not.
             try:
                 state.stopped |= bool(callback.on_epoch_end(net, self.history))
             except KeyboardInterrupt as error_:
                 interrupt = error_
+                whole &= callback not in stateful  # its state may lack the epoch: the last checkpoint stays
+        self.whole = whole
         last = state.stopped or state.epoch == plan.epochs
-        self._write_checkpoints(state.epoch, last)
+        if whole:
+            self._write_checkpoints(state.epoch, last)
         if interrupt is not None:
             raise interrupt
 

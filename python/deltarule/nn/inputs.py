@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 from typing import Any
 
 import numpy as np
@@ -70,14 +69,3 @@ def _as_numbers(values: Any, name: str, where: str) -> Any:
         raise ValueError(f"{where}: {name} is a single number; wanted an array")
     # Files may be big-endian; the engine reads native numbers.
     return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
-
-
-def as_count(value: Any, what: str) -> int:
-    """A whole number from 0; the engine knows whether 0 will do."""
-    try:
-        count = operator.index(value)
-    except TypeError:
-        raise TypeError(f"{what} is {value!r}; wanted a whole number") from None
-    if not 0 <= count < 2**63:
-        raise ValueError(f"{what} is {count}; wanted 0 or more, below 2^63")
-    return count

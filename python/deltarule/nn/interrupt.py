@@ -11,7 +11,8 @@ from typing import Any
 class HeldInterrupt:
     """Holds SIGINT back while it is entered; `release` lets it through.
 
-    Outside the main thread, where Python delivers no signals, it does nothing. A second Ctrl-C goes through.
+    Outside the main thread, where Python delivers no signals, it does nothing. A second Ctrl-C goes through,
+    whatever the state of the training is then.
     """
 
     def __init__(self) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from .._numbers import as_count, as_flag, as_name, as_number
+
 
 @dataclass(frozen=True)
 class Dense:
@@ -32,6 +34,14 @@ class Dense:
     bias: bool = True
     slope: float | None = None
 
+    def __post_init__(self) -> None:
+        # Python's own numbers: a file's header takes no others.
+        slope = None if self.slope is None else as_number(self.slope, "Dense: slope")
+        object.__setattr__(self, "units", as_count(self.units, "Dense: units"))
+        object.__setattr__(self, "activation", as_name(self.activation, "Dense: activation"))
+        object.__setattr__(self, "bias", as_flag(self.bias, "Dense: bias"))
+        object.__setattr__(self, "slope", slope)
+
 
 @dataclass(frozen=True)
 class Dropout:
@@ -41,6 +51,9 @@ class Dropout:
     """
 
     rate: float
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "rate", as_number(self.rate, "Dropout: rate"))
 
 
 Layer = Dense | Dropout

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +17,8 @@ from .files import Tensors
 
 if TYPE_CHECKING:
     from .network import Network
+
+Masks = Mapping[int, npt.NDArray[Any]]
 
 
 def parameter_names(net: Network) -> list[str]:
@@ -34,8 +37,22 @@ def named(net: Network, arrays: Any) -> Tensors:
 
 def masks(net: Network) -> Tensors:
     """Masks of pruned weights by name, layer0.mask, ...: 1 where a weight lives."""
+    return named_masks(net, net.masks)
+
+
+def named_masks(net: Network, values: Masks) -> Tensors:
+    """Masks by parameter index, by name."""
     names = parameter_names(net)
-    return {_mask(names[index]): mask.astype(np.uint8) for index, mask in net.masks.items()}
+    return {_mask(names[index]): mask.astype(np.uint8) for index, mask in values.items()}
+
+
+def indexed_masks(net: Network, tensors: Tensors, path: PathLike) -> Masks:
+    """The masks among ``tensors`` by parameter index; ValueError if one does not fit the net."""
+    found = {}
+    for index, (name, parameter) in enumerate(zip(parameter_names(net), net.parameters, strict=True)):
+        if name.endswith(".weight") and _mask(name) in tensors:
+            found[index] = files.take(tensors, _mask(name), np.empty(parameter.shape, np.uint8), path)
+    return found
 
 
 def _mask(weight: str) -> str:
@@ -116,21 +133,19 @@ def restored(
 
 def put(net: Network, tensors: Tensors, path: PathLike) -> None:
     """Give the net parameters and masks among ``tensors``; changes nothing if one is missing or does not fit."""
-    values: list[npt.NDArray[Any]] = []
-    living: dict[int, npt.NDArray[Any]] = {}
-    for index, (name, parameter) in enumerate(zip(parameter_names(net), net.parameters, strict=True)):
-        values.append(files.take(tensors, name, parameter, path))
-        if name.endswith(".weight") and _mask(name) in tensors:
-            living[index] = files.take(tensors, _mask(name), np.empty(parameter.shape, np.uint8), path)
-    net.engine.set_masks({})
-    assign(net, values)
-    net.engine.set_masks(living)
+    named_parameters = zip(parameter_names(net), net.parameters, strict=True)
+    values = [files.take(tensors, name, parameter, path) for name, parameter in named_parameters]
+    assign(net, values, indexed_masks(net, tensors, path))
 
 
-def assign(net: Network, values: list[npt.NDArray[Any]]) -> None:
-    """Write values, in the order of ``net.parameters``, into the net."""
+def assign(net: Network, values: Sequence[Any], masks: Masks | None = None) -> None:
+    """Give the net values in the order of ``net.parameters``, and the masks they were pruned by; None: as now."""
+    if masks is not None:
+        net.engine.set_masks({})
     for parameter, value in zip(net.parameters, values, strict=True):
         parameter[...] = value
+    if masks is not None:
+        net.engine.set_masks(masks)
 
 
 LIVE = ("engine", "_rule")  # what `restore` makes anew
@@ -159,8 +174,7 @@ def restore(net: Network, state: dict[str, Any]) -> None:
         net.device = "cpu"
     net._rule = None
     net.engine = net._new_engine(net.device)
-    assign(net, parameters)
-    net.engine.set_masks(masks)
+    assign(net, parameters, masks)
     if net.standardization is not None:
         net.engine.set_input_transform(*net.standardization)
     net.engine.set_slots(slots)

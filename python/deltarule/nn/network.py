@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from .. import _core
 from .._atomic import PathLike
+from .._numbers import as_count, as_name
 from .._through import host
 from ..data.augment import Augmentation
 from . import init as initializers
@@ -22,7 +23,6 @@ from .inputs import (
     CLASSIFICATION,
     MULTI_LABEL,
     REGRESSION,
-    as_count,
     as_features,
     as_targets,
     as_weights,
@@ -56,6 +56,7 @@ class Network:
     precision : "highest", "high" or "medium"
         Of float32 products on matrix units, see `deltarule.matmul`.
     dtype : "float32" or "float64"
+        Or NumPy's types of these names.
     seed : int
         Of initial weights, shuffling and dropout: the same seed, the same bits.
 
@@ -102,19 +103,22 @@ class Network:
         init: initializers.Initializer | None = None,
         device: str = "cpu",
         precision: str = "highest",
-        dtype: str = "float32",
+        dtype: npt.DTypeLike = "float32",
         seed: int = 0,
     ) -> None:
+        if not isinstance(layers, Iterable):
+            raise TypeError(f"Network: layers is {layers!r}; wanted a list of nn.Dense and nn.Dropout")
         self.layers = tuple(layers)
         if not any(isinstance(layer, Dense) for layer in self.layers):
             raise ValueError(f"Network: layers are {list(self.layers)}; wanted one Dense or more")
         self.inputs = as_count(inputs, "Network: inputs")
         self.seed = as_count(seed, "Network: seed")
-        self.loss = loss
-        self.dtype = dtype
-        self.precision = precision
-        self.engine = self._new_engine(device)
-        self.outputs = [int(layer.units) for layer in self.layers if isinstance(layer, Dense)][-1]
+        self.loss = as_name(loss, "Network: loss")
+        named = isinstance(dtype, (type, np.dtype))  # np.float32
+        self.dtype = np.dtype(dtype).name if named else as_name(dtype, "Network: dtype")
+        self.precision = as_name(precision, "Network: precision")
+        self.engine = self._new_engine(as_name(device, "Network: device"))
+        self.outputs = [layer.units for layer in self.layers if isinstance(layer, Dense)][-1]
         self.device = str(self.engine.device)
         self.task = _task(loss, self.outputs)
         self._rule: tuple[type[Optimizer], dict[str, Any], _core.Optimizer] | None = None
@@ -130,8 +134,7 @@ class Network:
         engine = _core.Network(self.inputs, self.loss, self.dtype, self.precision, device, self.seed)
         for layer in self.layers:
             if isinstance(layer, Dense):
-                units = as_count(layer.units, "Dense: units")
-                engine.add_dense(units, layer.activation, layer.slope, layer.bias)
+                engine.add_dense(layer.units, layer.activation, layer.slope, layer.bias)
             elif isinstance(layer, Dropout):
                 engine.add_dropout(layer.rate)
             else:
@@ -282,9 +285,11 @@ class Network:
             For bad input, before anything has changed.
         DivergedError
             If the loss turns NaN or infinite. The weights are then those of the end of the last good epoch
-            (with early stopping those of the best epoch), and the optimiser's state is empty.
+            (with early stopping those of the best epoch), and the optimiser's state is empty. Where a checkpoint's own
+            weights give such a loss, they stay.
         KeyboardInterrupt
             Ctrl-C, after the steps of the native call it came in. The net stays usable, and checkpoints are written.
+            A second one ends the training at once, and may leave the last checkpoint as it was.
 
         Notes
         -----
@@ -443,15 +448,14 @@ class Network:
         it is hit exactly, else 0.
         """
         if self.task != REGRESSION:
-            _, error = self.evaluate(x, y)
+            features, targets, _ = self._samples(x, y, None, "score")
+            if self.task == CLASSIFICATION and targets.dtype.kind == "f":
+                # To the engine they are real numbers, or yes and no output by output; to `predict` they are classes.
+                self.engine.check_samples("score", features, targets)
+                targets = as_labels(host(targets), self.task)
+            _, error = self.evaluate(features, targets)
             return 1 - (error or 0.0)
-        values = self.forward(x)
-        targets = host(as_targets(y, self.loss, self.dtype, "score")[0])
-        if self.outputs == 1 and targets.ndim == 1:
-            targets = targets[:, None]
-        if targets.shape != values.shape:
-            raise ValueError(f"score: y is {targets.shape}; wanted {values.shape}")
-        return r2(values, targets)
+        return r2(self.forward(x), host(as_targets(y, self.loss, self.dtype, "score")[0]))
 
     def save(self, path: PathLike) -> None:
         """Write the model as safetensors; on failure (OSError) an older file of that name is as it was."""
@@ -473,11 +477,26 @@ class Network:
 
 
 def r2(values: npt.NDArray[Any], targets: npt.NDArray[Any]) -> float:
-    """R^2 of values[N,O] for targets[N,O], see `Network.score`."""
+    """R^2 of values[N,O] for targets[N,O], or [N] where O is 1, see `Network.score`."""
+    if values.shape[1] == 1 and targets.ndim == 1:
+        targets = targets[:, None]
+    if targets.shape != values.shape:
+        raise ValueError(f"score: y is {targets.shape}; wanted {values.shape}")
     targets = targets.astype(np.float64)
     residual = np.sum((values.astype(np.float64) - targets) ** 2, axis=0)
     total = np.sum((targets - targets.mean(axis=0)) ** 2, axis=0)
     return float(np.where(total > 0, 1 - residual / np.where(total > 0, total, 1), residual == 0).mean())
+
+
+def as_labels(targets: npt.NDArray[Any], task: str) -> npt.NDArray[Any]:
+    """Labels [N], or 0 and 1 [N,O] (multi-label), of labels or targets."""
+    if targets.dtype.kind == "i":
+        return targets
+    if task == MULTI_LABEL:
+        return (targets > 0.5).astype(np.int64)
+    one = targets.ndim == 1 or targets.shape[1] == 1
+    labels: npt.NDArray[Any] = (targets.ravel() > 0.5).astype(np.int64) if one else targets.argmax(axis=1)
+    return labels
 
 
 def _task(loss: str, outputs: int) -> str:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from .. import _core
+from .._numbers import as_number
 
 
 @dataclass
@@ -25,15 +26,17 @@ class Optimizer:
 
     def build(self) -> _core.Optimizer:
         """The engine's optimiser; it checks the values."""
-        settings = vars(self)
-        for name, value in settings.items():
-            if not isinstance(value, (float, int, type(None))):
-                raise TypeError(f"{type(self).__name__}: {name} is {value!r}; wanted a number")
-        return _core.Optimizer(self.kind, **{name: value or 0.0 for name, value in settings.items()})
+        return _core.Optimizer(self.kind, **{name: value or 0.0 for name, value in self._numbers().items()})
 
     def to_json(self) -> dict[str, Any]:
         """Kind and settings, as a checkpoint holds them."""
-        return {"kind": self.kind, **asdict(self)}
+        return {"kind": self.kind, **self._numbers()}
+
+    def _numbers(self) -> dict[str, float | None]:
+        return {
+            name: None if value is None else as_number(value, f"{type(self).__name__}: {name}")
+            for name, value in vars(self).items()
+        }
 
 
 @dataclass

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
+from .._numbers import as_count
 from .._through import host
 from ..data.augment import Augmentation, as_pixels, shape_of
 from . import model
 from .callbacks import Callback, EarlyStopping
-from .inputs import CLASSIFICATION, REGRESSION, as_count, as_features, as_targets, as_weights, check_targets
+from .inputs import CLASSIFICATION, REGRESSION, as_features, as_targets, as_weights, check_targets
 from .optimizers import SGD, Optimizer
 from .optimizers import check as check_optimizer
 from .schedules import Schedule, describe
@@ -133,8 +134,14 @@ class Plan:
             "data": digest(self.x, self.y),
             "sample_weight": None if self.weights is None else digest(self.weights),
             "validation": None if self.validation is None else digest(*self.validation),
-            "callbacks": [repr(c) for c in self.stateful()],
+            "callbacks": [_describe(c) for c in self.stateful()],
         }
+
+
+def _describe(callback: Callback) -> str:
+    """Its repr, or its class where that would be an address."""
+    kind = type(callback)
+    return f"{kind.__module__}.{kind.__qualname__}" if kind.__repr__ is object.__repr__ else repr(callback)
 
 
 def _samples(net: Network, x: Any, y: Any, weights: Any, where: str) -> tuple[Any, Any, str]:
@@ -159,6 +166,8 @@ def _validation(net: Network, validation: Any, task: str) -> Arrays:
 
 
 def _check_callbacks(callbacks: Sequence[Callback], validation: bool, task: str) -> None:
+    if isinstance(callbacks, Callback) or not isinstance(callbacks, Iterable):
+        raise TypeError(f"fit: callbacks is {callbacks!r}; wanted a list of nn.Callback")
     for callback in callbacks:
         if not isinstance(callback, Callback):
             raise TypeError(f"fit: a callback is {callback!r}; wanted an nn.Callback")

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from .._numbers import as_number
 from .._through import host
 from .layers import Dense
 
@@ -48,7 +49,7 @@ def sparsity(net: Network) -> float:
 
 def prune(net: Network, fraction: float, scope: str = "global") -> None:
     """What `Network.prune` does."""
-    fraction = float(fraction)
+    fraction = as_number(fraction, "prune: fraction")
     if not 0 <= fraction < 1:
         raise ValueError(f"prune: fraction is {fraction:g}; wanted 0 or more, below 1")
     if scope not in SCOPES:
@@ -71,7 +72,7 @@ def prune(net: Network, fraction: float, scope: str = "global") -> None:
             what = "the net" if scope == "global" else f"layer {list(magnitudes).index(group[0])}"
             raise ValueError(
                 f"prune: fraction is {fraction:g}; {gone} of the {len(values)} weights of {what} are pruned "
-                f"already: wanted at least {gone / len(values):.4g}"
+                f"already: wanted at least {gone / len(values)}"
             )
         lives = _largest(values, len(values) - count)
         ends = np.cumsum([magnitudes[index].size for index in group])
@@ -166,7 +167,7 @@ def pruning_curve(
     >>> [(point.fraction, point.weights) for point in curve], net.sparsity
     ([(0.0, 200), (0.8, 40)], 0.0)
     """
-    rising = list(map(float, fractions))
+    rising = [as_number(fraction, "pruning_curve: a fraction") for fraction in fractions]
     if not rising or rising != sorted(set(rising)):
         raise ValueError(f"pruning_curve: fractions are {list(fractions)}; wanted one or more, rising")
     settings: Mapping[str, Any] = {"validation": validation, **fine_tuning}

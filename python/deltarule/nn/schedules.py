@@ -7,7 +7,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from .._numbers import as_number
 
 Schedule = Callable[[float], float]
 
@@ -15,6 +21,11 @@ Schedule = Callable[[float], float]
 def _check(good: bool, message: str) -> None:
     if not good:
         raise ValueError(message)
+
+
+def _check_numbers(schedule: object, *names: str) -> None:
+    for name in names:
+        as_number(getattr(schedule, name), f"{type(schedule).__name__}: {name}")
 
 
 @dataclass(frozen=True)
@@ -39,6 +50,7 @@ class Step:
     factor: float
 
     def __post_init__(self) -> None:
+        _check_numbers(self, "every", "factor")
         _check(self.every > 0, f"Step: every is {self.every}; wanted more than 0 epochs")
         _check(self.factor > 0, f"Step: factor is {self.factor}; wanted more than 0")
 
@@ -53,6 +65,7 @@ class Exponential:
     factor: float
 
     def __post_init__(self) -> None:
+        _check_numbers(self, "factor")
         _check(self.factor > 0, f"Exponential: factor is {self.factor}; wanted more than 0")
 
     def __call__(self, epoch: float) -> float:
@@ -67,6 +80,7 @@ class Cosine:
     end: float = 0.0
 
     def __post_init__(self) -> None:
+        _check_numbers(self, "epochs", "end")
         _check(self.epochs > 0, f"Cosine: epochs is {self.epochs}; wanted more than 0")
         _check(self.end >= 0, f"Cosine: end is {self.end}; wanted 0 or more")
 
@@ -93,6 +107,7 @@ class Warmup:
     start: float = 0.01
 
     def __post_init__(self) -> None:
+        _check_numbers(self, "epochs", "start")
         _check(self.epochs > 0, f"Warmup: epochs is {self.epochs}; wanted more than 0")
         _check(0 <= self.start <= 1, f"Warmup: start is {self.start}; wanted 0 to 1")
         _check(
@@ -109,7 +124,18 @@ def describe(schedule: Schedule | None) -> str:
     """A text that is equal for equal schedules; a plain function is known by its name."""
     if schedule is None:
         return repr(Constant())
-    if is_dataclass(schedule):
-        return repr(schedule)
-    name = getattr(schedule, "__qualname__", type(schedule).__qualname__)
-    return f"{schedule.__module__}.{name}"
+    return _describe(schedule)
+
+
+def _describe(value: Any) -> str:
+    if isinstance(value, np.generic):
+        value = value.item()
+    if is_dataclass(value) and not isinstance(value, type):
+        parts = [f"{field.name}={_describe(getattr(value, field.name))}" for field in fields(value)]
+        return f"{type(value).__qualname__}({', '.join(parts)})"
+    if isinstance(value, partial):
+        parts = [*map(_describe, value.args), *(f"{k}={_describe(v)}" for k, v in value.keywords.items())]
+        return f"partial({', '.join([_describe(value.func), *parts])})"
+    if not callable(value):
+        return repr(value)
+    return f"{value.__module__}.{getattr(value, '__qualname__', type(value).__qualname__)}"

@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from .._core import activate
+from .._numbers import as_count
 from .._through import host
 from ..nn import init
-from ..nn.inputs import as_count
 from ..nn.layers import Dense
 from ..nn.network import Network
 from .record import Pretraining

@@ -89,7 +89,7 @@ class Saved:
             state.weights = [self.tensors["epoch.weights"]]
             good = self._part("good.")
             state.start = [good[str(i)] for i in range(len(good))]
-        state.before = state.start
+        state.before = state.start  # no earlier one is known
 
     def _part(self, prefix: str) -> dict[str, Any]:
         return {n.removeprefix(prefix): t for n, t in self.tensors.items() if n.startswith(prefix)}

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from .. import _core
+from .._numbers import as_count, as_flag, as_number
 from ..nn.layers import Dense
 
 UNIT_ACTIVATIONS = frozenset({"sigmoid", "threshold", "gaussian"})  # whose values are in [0, 1]
@@ -54,6 +55,12 @@ class RBM(Method):
 
     cd: int = 1
 
+    def __post_init__(self) -> None:
+        # Python's own numbers: a checkpoint's header takes no others.
+        object.__setattr__(self, "cd", as_count(self.cd, "RBM: cd", least=1))
+        if self.cd >= 256:
+            raise ValueError(f"RBM: cd is {self.cd}; wanted 1 to 255 Gibbs steps")
+
     @property
     def takes_units(self) -> bool:
         """Inputs are probabilities."""
@@ -61,8 +68,6 @@ class RBM(Method):
 
     def check(self, layer: Dense, where: str) -> None:
         """ValueError if ``layer`` cannot be trained so."""
-        if not isinstance(self.cd, int) or not 1 <= self.cd < 256:
-            raise ValueError(f"{where}: cd is {self.cd!r}; wanted 1 to 255 Gibbs steps")
         if layer.activation != "sigmoid":
             raise ValueError(f"{where}: activation is {layer.activation!r}; an RBM is a layer of 'sigmoid'")
 
@@ -93,6 +98,12 @@ class AutoEncoder(Method):
     loss: str = "binary_cross_entropy"
     output: str = "sigmoid"
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "tied", as_flag(self.tied, "AutoEncoder: tied"))
+        object.__setattr__(self, "corruption", as_number(self.corruption, "AutoEncoder: corruption"))
+        if not 0 <= self.corruption < 1:
+            raise ValueError(f"AutoEncoder: corruption is {self.corruption:g}; wanted a number in [0, 1)")
+
     @property
     def takes_units(self) -> bool:
         """The cross-entropy wants inputs in [0, 1]."""
@@ -114,8 +125,6 @@ class AutoEncoder(Method):
             )
         if self.loss == "binary_cross_entropy" and self.output != "sigmoid":
             raise ValueError(f"{where}: output is {self.output!r}; binary_cross_entropy wants 'sigmoid'")
-        if not 0 <= self.corruption < 1:
-            raise ValueError(f"{where}: corruption is {self.corruption}; wanted a number in [0, 1)")
 
 
 @dataclass(frozen=True)

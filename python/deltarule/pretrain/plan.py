@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from .._numbers import as_count
 from .._through import host
 from ..nn import SGD, Optimizer, model
-from ..nn.inputs import as_count, as_features, as_targets, check_targets
+from ..nn.inputs import as_features, as_targets, check_targets
 from ..nn.network import Network
 from ..nn.optimizers import check as check_optimizer
 from ..nn.plan import digest

@@ -30,8 +30,13 @@ def parameters_of(net: Network, index: int) -> list[_core.Array]:
     return net.parameters[first : first + 1 + layers[index].bias]
 
 
-def part_of(net: Network, first: int, last: int, *more: Dense, loss: str = "squared_error") -> Network:
-    """Dense layers first to last - 1 as a net of their own, with copies of their weights; ``more`` on top, as built."""
+def part_of(
+    net: Network, first: int, last: int, *more: Dense, loss: str = "squared_error", seed: int = 0
+) -> Network:
+    """Dense layers first to last - 1 as a net of their own, with copies of their weights.
+
+    ``more`` on top, drawn from ``seed``.
+    """
     layers = dense_layers(net)
     inputs = net.inputs if first == 0 else layers[first - 1].units
     part = Network(
@@ -42,7 +47,7 @@ def part_of(net: Network, first: int, last: int, *more: Dense, loss: str = "squa
         device=net.device,
         precision=net.precision,
         dtype=net.dtype,
-        seed=net.seed,
+        seed=seed,
     )
     values = [p for index in range(first, last) for p in parameters_of(net, index)]
     for parameter, value in zip(part.parameters, values, strict=False):
@@ -147,12 +152,12 @@ class SupervisedStage(Stage):
     engine: _core.Network
 
     def __init__(
-        self, net: Network, index: int, x: Any, y: Any, optimizer: Optimizer, batch_size: int
+        self, net: Network, index: int, x: Any, y: Any, optimizer: Optimizer, batch_size: int, seed: int
     ) -> None:
         self.net, self.index, self.x, self.y = net, index, x, y
         self.rule = optimizer.build()
         output = dense_layers(net)[-1]
-        self.part = part_of(net, index, index + 1, output, loss=net.loss)
+        self.part = part_of(net, index, index + 1, output, loss=net.loss, seed=seed)
         self.engine = self.part.engine
         self.parameters = self.part.parameters
         self.block_steps = self.engine.block_steps(batch_size, self.rule)
@@ -179,6 +184,6 @@ def make(
 ) -> Stage:
     """The stage of dense layer ``index``, on its inputs x[N,I]."""
     if isinstance(method, Supervised):
-        return SupervisedStage(net, index, x, y, optimizer, batch_size)
+        return SupervisedStage(net, index, x, y, optimizer, batch_size, seed)
     assert isinstance(method, (RBM, AutoEncoder))
     return CodecStage(net, index, x, method, optimizer, seed)

@@ -68,7 +68,7 @@ def greedy(
     batch_size : int
         The last minibatch of an epoch holds what is left.
     seed : int, optional
-        Of orders, samples and corruption; the net's own by default.
+        Of orders, samples, corruption and the layers that are thrown away; the net's own by default.
     progress : bool or "always"
         A progress bar on stderr; True shows it on a terminal only.
     checkpoint : path, optional
@@ -85,10 +85,11 @@ def greedy(
     TypeError, ValueError
         For bad input, before anything has changed.
     nn.DivergedError
-        If the loss turns NaN or infinite. The layer's weights are then those of the end of its last good epoch.
+        If the loss turns NaN or infinite. The layer's weights are then those of the end of its last good epoch. Where
+        a checkpoint's own weights give such a loss, they stay.
     KeyboardInterrupt
         Ctrl-C, after the steps of the native call it came in. The checkpoint is written; the net has the layers as far
-        as they are.
+        as they are. A second one ends the training at once, and may leave the last checkpoint as it was.
 
     Notes
     -----
@@ -128,6 +129,7 @@ class Training:
         self.state = State()
         self.record = Pretraining([PretrainedLayer(method) for method in plan.methods])
         self.chunk_steps = 1
+        self.whole = True  # stage, state and record are of one moment: a checkpoint may be written
         self._settings: dict[str, Any] | None = None
 
     @property
@@ -158,6 +160,7 @@ class Training:
                 for index, method in enumerate(plan.methods):
                     if index > 0:
                         codes = self._encode(codes, index - 1)
+                        interrupt.release()  # the checkpoint is the one of the last epoch's end
                     if index < state.layer:
                         continue
                     labels = y if isinstance(method, Supervised) else None
@@ -211,7 +214,7 @@ class Training:
                 self._epoch(interrupt, bar)
                 interrupt.release()
         except KeyboardInterrupt:
-            if self.path is not None:
+            if self.path is not None and self.whole:
                 checkpoints.write(self.path, self)
             raise
         finally:
@@ -243,6 +246,7 @@ class Training:
         """Steps first to last - 1 of the epoch."""
         plan, state = self.plan, self.state
         rows = order[first * plan.batch_size : last * plan.batch_size]
+        self.whole = False
         result = self.stage.steps(rows, min(plan.batch_size, len(rows)))
         losses = np.asarray(result.losses)
         if not result.finite:
@@ -251,6 +255,7 @@ class Training:
         state.weights.append(np.asarray(result.weight))
         state.errors += result.errors
         state.step = last
+        self.whole = last < plan.steps  # after the last one the epoch has to end first
 
     def _diverged(self, loss: float, step: int) -> None:
         state = self.state
@@ -260,6 +265,8 @@ class Training:
             parameter[...] = value
         rate = self.plan.optimizers[state.layer].lr
         where = f"those of the end of epoch {epoch}" if epoch > 0 else "those before its training"
+        if step == 1 and good is state.start and state.epoch > 0:  # resumed: no earlier ones are known
+            where = "those of the checkpoint, which give this loss"
         raise DivergedError(
             f"greedy: loss is {loss} in layer {state.layer + 1} at epoch {state.epoch + 1}, step {step} "
             f"(learning rate {rate:g}); the layer's weights are {where}; a smaller learning rate may help",
@@ -278,10 +285,11 @@ class Training:
                 "epoch": state.epoch + 1,
                 "loss": state.loss(),
                 "error": state.errors / len(plan.x) if counts else None,
-                "learning_rate": plan.optimizers[state.layer].lr,
+                "learning_rate": float(plan.optimizers[state.layer].lr),
                 "seconds": state.seconds,
             }
         )
         self._begin_epoch(state.layer, state.epoch + 1)
+        self.whole = True
         if self.path is not None:
             checkpoints.write(self.path, self)

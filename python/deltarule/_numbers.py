@@ -1,0 +1,41 @@
+"""Numbers as users give them, NumPy's among them, as Python's own; one line where something else comes."""
+
+from __future__ import annotations
+
+import operator
+from numbers import Real
+from typing import Any
+
+import numpy as np
+
+
+def as_count(value: Any, what: str, least: int = 0) -> int:
+    """A whole number from ``least``; the engine knows the largest."""
+    try:
+        count = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{what} is {value!r}; wanted a whole number") from None
+    if not least <= count < 2**63:
+        raise ValueError(f"{what} is {count}; wanted {least} or more, below 2^63")
+    return count
+
+
+def as_number(value: Any, what: str) -> float:
+    """A real number; its bounds are checked by whoever knows them."""
+    if not isinstance(value, Real):
+        raise TypeError(f"{what} is {value!r}; wanted a number")
+    return float(value)
+
+
+def as_flag(value: Any, what: str) -> bool:
+    """True or False."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{what} is {value!r}; wanted True or False")
+    return bool(value)
+
+
+def as_name(value: Any, what: str) -> str:
+    """A text; the engine knows the choices."""
+    if not isinstance(value, str):
+        raise TypeError(f"{what} is {value!r}; wanted a name")
+    return value
