@@ -125,7 +125,7 @@ def test_the_other_ways_on_line_included(tiny, tmp_path, loss, optimizer):
 
 
 def test_notes_have_the_numbers_of_the_run():
-    settings = ciresan2010.settings(True)
+    settings = {**ciresan2010.settings(True), "sigma": 4.5, "alpha": 30.0}
     text = " ".join(ciresan2010.notes({**settings, "images": 60000}, 29))
     assert "the first 10,000 of the training images" in text
     assert "sigma 4.5, alpha 30 px, for" in text
