@@ -294,7 +294,7 @@ def claims(settings: Mapping[str, Any], by_net: Mapping[int, Sequence[Result]]) 
         for net, error in errors.items():
             most = MARGIN * PAPER[net][0]
             text = f"Net {net} errs on {PAPER[net][0]} % of the test digits"
-            found.append(Claim(text, error <= most, f"{error:.2f} %, wanted at most {most:.2f}"))
+            found.append(Claim(text, error <= most, f"{error:.3f} %, wanted at most {most:.3f}"))
     if 4 in errors and len(errors) > 1:
         rest = min(error for net, error in errors.items() if net != 4)
         which = "the five" if set(errors) == set(PAPER) else f"those trained ({', '.join(map(str, errors))})"
