@@ -106,7 +106,7 @@ def train_first(
         method(name, how, layers),
         y=y if name == "supervised" else None,
         layers=layers,
-        optimizer=nn.Momentum(how["lr"], how["momentum"], how.get("weight_decay", 0.0)),
+        optimizer=nn.Momentum(how["lr"], how["momentum"]),
         epochs=how["epochs"],
         batch_size=min(how["batch_size"], len(x)),
         progress=work.progress,
@@ -126,7 +126,7 @@ def fine_tune(
     history = net.fit(
         train.x,
         train.y,
-        nn.SGD(how["lr"], how.get("weight_decay", 0.0)),
+        nn.SGD(how["lr"]),
         epochs=how["epochs"],
         batch_size=min(how["batch_size"], len(train)),
         validation=(held_out.x, held_out.y),
