@@ -267,14 +267,15 @@ class Training:
         )
         state.begin_epoch(state.epoch + 1, net)
         interrupt: KeyboardInterrupt | None = None
-        stateful, whole = plan.stateful(), True
+        whole = True
         for callback in plan.callbacks:
             # All of them see the epoch, or a resumed run would differ in those that did not.
             try:
                 state.stopped |= bool(callback.on_epoch_end(net, self.history))
             except KeyboardInterrupt as error_:
                 interrupt = error_
-                whole &= callback not in stateful  # its state may lack the epoch: the last checkpoint stays
+                # Its state may lack the epoch: then the last checkpoint stays.
+                whole &= callback not in plan.stateful()
         self.whole = whole
         last = state.stopped or state.epoch == plan.epochs
         if whole:
