@@ -1,4 +1,4 @@
-"""Results that made deep learning, redone by ``deltarule reproduce NAME``: one module each, with its EXPERIMENT."""
+"""Results that made deep learning, redone by ``deltarule reproduce NAME``: one package each, with its EXPERIMENT."""
 
 from __future__ import annotations
 
