@@ -18,7 +18,8 @@ from . import files, model
 from .callbacks import Callback
 from .history import History
 from .inputs import MULTI_LABEL, REGRESSION, as_features, as_targets
-from .network import Network, as_labels, r2
+from .network import Network
+from .scores import as_labels, r2
 
 
 class Committee:
