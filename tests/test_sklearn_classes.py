@@ -76,3 +76,16 @@ def test_class_weight_with_several_labels(one_line):
     assert same(balanced, MLPClassifier(**settings).fit(X, Y["several"], own))
     with one_line(ValueError, "class_weight is a dict; wanted 'balanced' or None where a sample has several"):
         MLPClassifier(class_weight={1: 2.0}).fit(X, Y["several"])
+
+
+@pytest.mark.parametrize(
+    ("weights", "came"), [([{0: 1.0}, {1: 2.0}], r"\[{0: 1.0}, {1: 2.0}\]"), (np.ones(3), r"array\(\[1")]
+)
+@pytest.mark.parametrize("labels", ["many", "several"])
+def test_class_weight_is_one_dict_or_a_name(weights, came, labels, one_line):
+    """A list of dicts is for several outputs of classes each, which scikit-learn's trees have."""
+    wanted = r"a str among {'balanced'}, an instance of 'dict' or None\. Got "
+    with one_line(ValueError, wanted + came):
+        MLPClassifier(class_weight=weights).fit(X, Y[labels])
+    with one_line(ValueError, wanted + came):
+        MLPClassifier(class_weight=weights).partial_fit(X, Y[labels], classes=np.unique(Y["many"]))

@@ -156,7 +156,9 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
         -------
         self
         """
-        if self.class_weight == "balanced":
+        if (
+            isinstance(self.class_weight, str) and self.class_weight == "balanced"
+        ):  # arrays compare by element
             raise ValueError(
                 "class_weight 'balanced' is not supported for partial_fit: it needs all of y. Use "
                 "sklearn.utils.class_weight.compute_class_weight on all labels and pass the result as a dict"
