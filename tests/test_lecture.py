@@ -189,6 +189,16 @@ class TestCapacity:
         assert claims(capacity.TOPIC, result, test_errors=falling)[1] is False
         assert claims(capacity.TOPIC, result, train_errors=result["train_errors"][:, ::-1])[0] is False
 
+    @pytest.mark.parametrize(("sets", "bands"), [(1, 0), (2, 2)])
+    def test_one_data_set_has_no_band_around_its_curve(self, lecture, sets, bands):
+        result = lecture[1]["capacity"]
+        few = {name: result[name][:sets] for name in ("train_errors", "test_errors")}
+        report = capacity.report(settings(capacity.TOPIC), [{**result, **few}])
+        panel = report.figures["capacity"]().axes[-1]
+        assert len(panel.collections) == bands
+        lines = [(100 * errors).mean(axis=0) for errors in few.values()]
+        np.testing.assert_array_equal([line.get_ydata() for line in panel.lines], lines)
+
 
 class TestUnits:
     @pytest.mark.parametrize("kind", ["sigmoid", "tanh", "relu", "gaussian"])

@@ -123,7 +123,7 @@ def report(settings: Settings, results: Sequence[Result]) -> Report:
 
 
 def draw(settings: Settings, result: Result, errors: dict[str, Array]) -> Figure:
-    """Boundaries of some widths, and both errors over all of them."""
+    """Boundaries of some widths, and both errors over all of them, with the error of their means."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(12.5, 2.75), layout="constrained")
@@ -133,12 +133,13 @@ def draw(settings: Settings, result: Result, errors: dict[str, Array]) -> Figure
         title = f"{width} hidden unit{'s' if width > 1 else ''}"
         draw_plane(panel, result["x"], result["y"], regions, LIMIT, title)
     for (name, values), color in zip(errors.items(), COLORS, strict=False):
-        centre, deviation = values.mean(axis=0), values.std(axis=0, ddof=1)
-        error = deviation / np.sqrt(len(values))
+        centre = values.mean(axis=0)
         panels[-1].plot(settings["widths"], centre, "o-", color=color, label=name, markersize=4)
-        panels[-1].fill_between(
-            settings["widths"], centre - error, centre + error, color=color, alpha=0.2, lw=0
-        )
+        if len(values) > 1:  # one data set has no spread
+            error = values.std(axis=0, ddof=1) / np.sqrt(len(values))
+            panels[-1].fill_between(
+                settings["widths"], centre - error, centre + error, color=color, alpha=0.2, lw=0
+            )
     panels[-1].set(xscale="log", xlabel="hidden units", ylabel="error (%)", ylim=(0, None))
     panels[-1].set_xscale("log", base=2)
     panels[-1].grid(alpha=0.3)
