@@ -61,7 +61,7 @@ def test_a_run_has_the_table_and_resumes_where_ctrl_c_came(tiny, tmp_path, monke
     made = runner.reproduce("bengio2006", tmp_path / "whole", quick=True, seeds=2)
     files = {path.name for path in (tmp_path / "whole").iterdir()}
     figures = {"errors.png", "validation.png", "few-labels.png", "codes.png", "reconstructions.png"}
-    assert files == {"cells", "settings.json", "report.json", "report.md", *figures}
+    assert files == {"cells", "settings.json", "seconds.json", "report.json", "report.md", *figures}
     table = made["tables"][0]
     assert [row[0] for row in table["rows"]] == [cells.TITLES[name] for name in TINY["models"]]
     whole = results(tmp_path / "whole")

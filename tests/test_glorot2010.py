@@ -138,7 +138,7 @@ def test_both_inits_at_the_start_are_as_the_theory_says(tmp_path, digits):
     """Small activations are linear: sd of W sqrt(n) a layer up and down, 1/sqrt(3) and 1; quarter circle law."""
     part = {"hidden": 200, "depth": 5, "pixels": "unit", "jacobian_examples": 1}
     work = work_in(tmp_path / "cell", digits, start=part, examples=100)
-    results = {f"start-seed{seed}": measure.start(seed)(work) for seed in range(1)}
+    results = {f"start-seed{seed}": measure.start(work, seed) for seed in range(1)}
     standard = findings.layers_at_start(results, "standard")
     for values, steps in ((standard["deviation"], 1), (standard["delta"], -1)):
         factors = (values[1:] / values[:-1]) ** steps
@@ -175,14 +175,14 @@ class Interrupted(nn.Callback):
 
 
 def test_a_watched_training_that_was_interrupted_has_the_same_series(tmp_path, digits, monkeypatch):
-    whole = measure.table_net("tanh", "normalised", 3)(work_in(tmp_path / "whole", digits))
+    whole = measure.table_net(work_in(tmp_path / "whole", digits), "tanh", "normalised", 3)
     fit = Work.fit
     stopped = lambda self, *a, **s: fit(self, *a, **{**s, "callbacks": [*s["callbacks"], Interrupted(2)]})  # noqa: E731
     with monkeypatch.context() as patch:
         patch.setattr(Work, "fit", stopped)
         with pytest.raises(KeyboardInterrupt):
-            measure.table_net("tanh", "normalised", 3)(work_in(tmp_path / "cell", digits))
-    resumed = measure.table_net("tanh", "normalised", 3)(work_in(tmp_path / "cell", digits))
+            measure.table_net(work_in(tmp_path / "cell", digits), "tanh", "normalised", 3)
+    resumed = measure.table_net(work_in(tmp_path / "cell", digits), "tanh", "normalised", 3)
     assert set(whole) == set(resumed)
     for name, values in whole.items():
         np.testing.assert_array_equal(values, resumed[name], err_msg=name)
@@ -191,7 +191,7 @@ def test_a_watched_training_that_was_interrupted_has_the_same_series(tmp_path, d
 
 
 def test_the_best_epoch_is_tested(work):
-    result = measure.table_net("tanh", "normalised", 0)(work)
+    result = measure.table_net(work, "tanh", "normalised", 0)
     assert result["best_epoch"] == 1 + np.argmin(result["validation_error"])
     assert 0 < result["test_error"] < 0.5
 

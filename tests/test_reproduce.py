@@ -15,18 +15,20 @@ import toy_reproduction as toy
 from deltarule import data, nn, papers
 from deltarule.cli.reproduce import _changes
 from deltarule.data import datasets
-from deltarule.papers import runner
+from deltarule.papers import records, runner
 from deltarule.papers.experiment import Cell, Report, spread
 from deltarule.papers.report import shown
-from deltarule.papers.runner import differences, reproduce
+from deltarule.papers.runner import reproduce
+from deltarule.papers.settings import differences
 from deltarule.papers.work import Work
 
 ARRAYS = ("losses", "weights")
 
 
 @pytest.fixture(autouse=True)
-def toys(monkeypatch):
-    """The toy experiments are registered, and nothing has run."""
+def toys(monkeypatch, threads):
+    """The toy experiments are registered, and nothing has run; cells run in this process, one after the other."""
+    threads(1)
     toy.register(monkeypatch.setattr, lambda name, module: monkeypatch.setitem(sys.modules, name, module))
     monkeypatch.setattr(toy, "runs", [])
     monkeypatch.setattr(toy, "SETTINGS", dict(toy.SETTINGS))
@@ -55,8 +57,11 @@ def results(folder):
     return content
 
 
+TIMES = ("seconds", "wall_seconds", "jobs", "cells", "run", "folder")
+
+
 def without_times(report):
-    return {key: value for key, value in report.items() if key not in ("seconds", "cells", "run", "folder")}
+    return {key: value for key, value in report.items() if key not in TIMES}
 
 
 def test_what_is_written(run, tmp_path):
@@ -65,7 +70,7 @@ def test_what_is_written(run, tmp_path):
     folder = tmp_path / "runs/toy"
     files = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
     cells = {f"cells/net-seed{seed}.{kind}" for seed in (0, 1) for kind in ("json", "npz")}
-    assert files == {"settings.json", "report.json", "report.md", "curve.png", *cells}
+    assert files == {"settings.json", "seconds.json", "report.json", "report.md", "curve.png", *cells}
     assert (folder / "curve.png").read_bytes().startswith(b"\x89PNG")
     report = json.loads((folder / "report.json").read_text())
     assert json.loads((tmp_path / "n.json").read_text()) == report
@@ -153,7 +158,8 @@ class Interrupted:
     def __init__(self, folder, number):
         self.folder = folder
         process = subprocess.Popen(
-            [sys.executable, toy.__file__, str(self.EPOCHS), "reproduce", "toy", "--seeds", "2", "--out", folder],
+            [sys.executable, toy.__file__, str(self.EPOCHS), "reproduce", "toy", "--seeds", "2", "--jobs", "1",
+             "--out", folder],
             cwd=folder.parent, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
             env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
         )  # fmt: skip
@@ -193,8 +199,8 @@ def test_interrupted_and_resumed_run_is_the_uninterrupted_one(run, tmp_path, mon
 def test_the_checkpoint_was_used(tmp_path, monkeypatch):
     """With its checkpoint, the first training of a cell does no epoch again."""
     folder = tmp_path / "a"
-    monkeypatch.setattr(runner, "_record", lambda *_: pytest.fail("stopped"))
-    monkeypatch.setattr(runner.shutil, "rmtree", lambda *_, **__: None)
+    monkeypatch.setattr(records, "read", lambda *_: pytest.fail("stopped"))
+    monkeypatch.setattr(records.shutil, "rmtree", lambda *_, **__: None)
     with pytest.raises(pytest.fail.Exception):
         reproduce("toy", folder, seeds=1)
     monkeypatch.undo()
@@ -392,7 +398,7 @@ def test_keys_that_are_no_names_or_not_unique(tmp_path, one_line):
     for keys in (["a/b"], ["a", "a"], [".."], [""]):
         cells = [Cell(key, key, toy.look) for key in keys]
         with one_line(ValueError, "keys of cells are"):
-            runner._check_keys(toy.EXPERIMENT, cells)
+            records.check_keys(toy.EXPERIMENT, cells)
 
 
 def test_two_trainings_of_one_name(tmp_path, one_line):

@@ -1,10 +1,15 @@
-"""A small experiment, and `deltarule` with it: ``python toy_reproduction.py reproduce toy --out F``."""
+"""Small experiments, and `deltarule` with them: ``python toy_reproduction.py 3 reproduce toy --out F``."""
 
+import errno
+import functools
+import os
+import signal
 import sys
+import time
 import types
 
 import numpy as np
-from deltarule import data, nn, papers
+from deltarule import _core, data, nn, papers
 from deltarule.papers.experiment import Cell, Claim, Experiment, Report, Table, mean, spread
 
 runs = []  # keys of the cells that have run in this process
@@ -35,7 +40,7 @@ def train(work, seed):
 
 
 def cells(settings, seeds):
-    return [Cell(f"net-seed{s}", f"net, seed {s}", lambda work, s=s: train(work, s), 2.0) for s in seeds]
+    return [Cell(f"net-seed{s}", f"net, seed {s}", functools.partial(train, seed=s), 2.0) for s in seeds]
 
 
 def report(settings, results):
@@ -70,24 +75,125 @@ def look(work):
 
 PICTURES = Experiment(
     "pictures", "Images", "Nobody, 1901", lambda quick: {},
-    lambda settings, seeds: [Cell("look", "look", look)],
+    lambda settings, seeds: [Cell(key, key, look) for key in ("look", "again")[: len(seeds)]],
     lambda settings, results: Report([Table("Data", ["name"], [[settings["data"]]])], []),
+)  # fmt: skip
+
+
+# Cells that end in many ways, by name: --set cells=["long","die"]
+
+
+def long(work):
+    """Trains until it is stopped."""
+    x = np.random.default_rng(0).standard_normal((200, 4)).astype(np.float32)
+    work.fit(nn.mlp([4, 8, 2]), x, np.arange(200) % 2, epochs=10**6, batch_size=20)
+
+
+def wait_for_long(work):
+    while not list(work.folder.parent.glob("long-*/fit.safetensors")):
+        time.sleep(0.01)
+
+
+def short(work):
+    """Nothing."""
+    return {}
+
+
+def diverge(work):
+    """A DivergedError of `fit`."""
+    wait_for_long(work)
+    x = np.ones((40, 2), np.float32)
+    work.fit(
+        nn.mlp([2, 1], loss="squared_error"), x, x[:, :1], optimizer=nn.SGD(1e30), batch_size=10, epochs=9
+    )
+
+
+def fill(work):
+    """A full disk."""
+    wait_for_long(work)
+    raise OSError(errno.ENOSPC, "No space left on device", "a/file")
+
+
+def odd(work):
+    """An error that cannot be pickled."""
+
+    class OddError(Exception):
+        pass
+
+    raise OddError("like no other")
+
+
+def die(work):
+    """What happens to a process when memory is short."""
+    wait_for_long(work)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def stubborn(work):
+    """Does not mind Ctrl-C."""
+    (work.folder / "begun").touch()
+    while True:
+        try:
+            time.sleep(0.01)
+        except KeyboardInterrupt:
+            with (work.folder / "begun").open("a") as file:
+                file.write("Ctrl-C\n")
+
+
+def together(work):
+    """How many threads each has while all of them run."""
+    cells = work.folder.parent
+    (work.folder / "begun").touch()
+    while len(list(cells.glob("together-*/begun"))) < len(work.settings["cells"]):
+        time.sleep(0.01)
+    threads = _core.num_threads()
+    (cells / f"{work.folder.name}.seen").touch()
+    while len(list(cells.glob("together-*.seen"))) < len(work.settings["cells"]):
+        time.sleep(0.01)
+    return {"threads": threads}
+
+
+def all_threads(work):
+    """Waits until it has all of them."""
+    deadline = time.monotonic() + 30
+    while _core.num_threads() < work.settings["threads"]:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    return {}
+
+
+def sleep(work):
+    """A little."""
+    time.sleep(0.5)
+    return {}
+
+
+NAMED = (long, short, diverge, fill, odd, die, stubborn, together, all_threads, sleep)
+ENDS = Experiment(
+    "ends", "Ends", "Nobody, 1902", lambda quick: {"cells": ["short"], "threads": 1},
+    lambda settings, seeds: [
+        Cell(f"{name}-{place}", name, {cell.__name__: cell for cell in NAMED}[name], 1.0 + place)
+        for place, name in enumerate(settings["cells"])
+    ],
+    lambda settings, results: Report([Table("Cells", ["key"], [[key] for key in results])], []),
+    needs_images=False,
 )  # fmt: skip
 
 
 def register(patch=setattr, item=sys.modules.__setitem__):
     """Add the experiments to `papers`."""
-    patch(papers, "NAMES", (*papers.NAMES, "toy", "pictures"))
-    for experiment in (EXPERIMENT, PICTURES):
+    patch(papers, "NAMES", (*papers.NAMES, "ends", "toy", "pictures"))
+    for experiment in (ENDS, EXPERIMENT, PICTURES):
         module = types.ModuleType(experiment.name)
         module.EXPERIMENT = experiment
         item(f"deltarule.papers.{experiment.name}", module)
 
 
 if __name__ == "__main__":
+    import toy_reproduction  # whose functions other processes find by name
     from deltarule.cli import main
 
     epochs, *arguments = sys.argv[1:]
-    SETTINGS["epochs"] = int(epochs)
-    register()
+    toy_reproduction.SETTINGS["epochs"] = int(epochs)
+    toy_reproduction.register()
     sys.exit(main(arguments))

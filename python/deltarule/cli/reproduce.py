@@ -24,6 +24,9 @@ from .files import RUNS, check_writable, require, write_json
 @click.option("--device", metavar="NAME", help="cpu, cuda, cuda:1. [default: cpu]")
 @click.option("--precision", type=click.Choice(["highest", "high", "medium"]),
               help="Of matrix products. [default: highest]")  # fmt: skip
+@click.option("--jobs", type=click.IntRange(min=1), metavar="N",
+              help="Cells that run side by side, with the threads shared among them. "
+                   "[default: one a thread; 1 on a GPU]")  # fmt: skip
 @click.option("--data-dir", metavar="DIR", help="Folder that holds the files of MNIST. [default: downloaded]")
 @click.option("--set", "changes", metavar="NAME=VALUE", multiple=True,
               help="Change a setting of the experiment (those in settings.json); VALUE as JSON has it. "
@@ -37,6 +40,7 @@ def reproduce(
     seeds: int | None,
     device: str | None,
     precision: str | None,
+    jobs: int | None,
     data_dir: str | None,
     changes: tuple[str, ...],
     out: str | None,
@@ -66,7 +70,7 @@ def reproduce(
         report = run(
             name, folder, quick, seeds, device, precision, data_dir, resume,
             progress=True, say=lambda line: click.echo(line, err=quiet),
-            changes=_changes(changes) or None,
+            changes=_changes(changes) or None, jobs=jobs,
         )  # fmt: skip
     except KeyboardInterrupt:
         from . import INTERRUPTED

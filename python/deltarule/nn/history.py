@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 
@@ -22,6 +23,10 @@ class DivergedError(ValueError):
         self.epoch = epoch
         self.step = step
         self.learning_rate = learning_rate
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        whole = partial(type(self), epoch=self.epoch, step=self.step, learning_rate=self.learning_rate)
+        return whole, self.args
 
 
 class History:

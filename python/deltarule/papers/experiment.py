@@ -27,11 +27,12 @@ class Cell:
     title : str
         What is shown while it runs: ``"DBN, seed 0"``.
     run : function of Work
-        Returns its result by names: what JSON holds (NaN becomes None, tuples lists) and, at the top level,
-        NumPy arrays, which are kept in an ``.npz``. A report gets what was read back from these files, with
-        ``seconds`` (the time of the cell, interrupted parts included) added.
+        A module's, or a ``functools.partial`` of one, so that another process can be sent it. Returns its result by
+        names: what JSON holds (NaN becomes None, tuples lists) and, at the top level, NumPy arrays, which are kept
+        in an ``.npz``. A report gets what was read back from these files, with ``seconds`` (the time of the cell,
+        interrupted parts included) added.
     seconds : float
-        Rough time, relative to the other cells: for the time left.
+        Rough time, relative to the other cells: for the time left, and for what starts first side by side.
     """
 
     key: str

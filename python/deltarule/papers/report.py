@@ -56,8 +56,23 @@ def as_text(content: Mapping[str, Any]) -> str:
         parts.append("\n".join(content["notes"]))
     names = ["report.md", "report.json", *content["figures"]]
     written = "\n".join(f"  {content['folder']}/{name}" for name in names)
-    parts.append(f"{content['seconds']:.1f} s; written:\n{written}")
+    parts.append(f"{time(content)}; written:\n{written}")
     return "\n\n".join(parts)
+
+
+def time(content: Mapping[str, Any]) -> str:
+    """What the cells took, each by itself, and the clock where they ran side by side.
+
+    >>> time({"seconds": 60.02, "jobs": 1, "wall_seconds": 61.0})
+    '60.0 s'
+    >>> time({"seconds": 60.02, "jobs": 2, "wall_seconds": 31.0})
+    '60.0 s of cells, up to 2 side by side, in 31.0 s'
+    """
+    seconds, wall = content["seconds"], content["wall_seconds"]
+    if content["jobs"] == 1:
+        return f"{seconds:.1f} s"
+    clock = "" if wall is None else f", in {wall:.1f} s"
+    return f"{seconds:.1f} s of cells, up to {content['jobs']} side by side{clock}"
 
 
 def shown(value: Any) -> str:

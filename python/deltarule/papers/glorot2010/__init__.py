@@ -9,6 +9,7 @@ Differs from the paper: fewer updates, for table 1 with a rate that decays and p
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from ..experiment import Cell, Experiment
@@ -58,16 +59,15 @@ def cells(settings: Mapping[str, Any], seeds: Sequence[int]) -> list[Cell]:
     table, saturation = settings["table"], settings["saturation"]
     found = []
     for seed in seeds:
-        found.append(Cell(f"start-seed{seed}", f"start, seed {seed}", start(seed), 20))
+        found.append(Cell(f"start-seed{seed}", f"start, seed {seed}", partial(start, seed=seed), 20))
         for depth in saturation["depths"]:
             title = f"{depth} layers of sigmoids, seed {seed}"
             seconds = cost(saturation, depth)
-            found.append(
-                Cell(f"saturation-{depth}-seed{seed}", title, watch_saturation(depth, seed), seconds)
-            )
+            run = partial(watch_saturation, depth=depth, seed=seed)
+            found.append(Cell(f"saturation-{depth}-seed{seed}", title, run, seconds))
         for activation, init in table["rows"]:
             title = f"{activation}, {init} init, seed {seed}"
-            run = table_net(activation, init, seed)
+            run = partial(table_net, activation=activation, init=init, seed=seed)
             found.append(Cell(f"{activation}-{init}-seed{seed}", title, run, cost(table, table["depth"])))
     return found
 

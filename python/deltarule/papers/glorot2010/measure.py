@@ -140,26 +140,22 @@ def examples(work: Work) -> data.Samples:
     return parts(work)[2].take(slice(0, work.settings["examples"]))
 
 
-def start(seed: int) -> Callable[[Work], Result]:
+def start(work: Work, seed: int) -> Result:
     """Figures 6, 7 and 8: nets of tanh before any step, by either init."""
-
-    def run(work: Work) -> Result:
-        part, seen = work.settings["start"], examples(work)
-        nets = {name: build(work, part, "tanh", name, part["depth"], seed) for name in INITS}
-        result: dict[str, Any] = {}
-        few = seen.x[: part["jacobian_examples"]]
-        for name, net in nets.items():
-            result[name] = {**statistics(net, seen.x, seen.y), "singular_values": singular_values(net, few)}
-        kinds: dict[str, Callable[[nn.Network], list[Array]]] = {
-            "activations": lambda net: activations(net, seen.x),
-            "deltas": lambda net: deltas(net, seen.x, seen.y),
-            "gradients": lambda net: weight_gradients(net, seen.x, seen.y),
-        }
-        for kind, of in kinds.items():
-            result |= histograms(kind, {name: of(net) for name, net in nets.items()})
-        return result
-
-    return run
+    part, seen = work.settings["start"], examples(work)
+    nets = {name: build(work, part, "tanh", name, part["depth"], seed) for name in INITS}
+    result: dict[str, Any] = {}
+    few = seen.x[: part["jacobian_examples"]]
+    for name, net in nets.items():
+        result[name] = {**statistics(net, seen.x, seen.y), "singular_values": singular_values(net, few)}
+    kinds: dict[str, Callable[[nn.Network], list[Array]]] = {
+        "activations": lambda net: activations(net, seen.x),
+        "deltas": lambda net: deltas(net, seen.x, seen.y),
+        "gradients": lambda net: weight_gradients(net, seen.x, seen.y),
+    }
+    for kind, of in kinds.items():
+        result |= histograms(kind, {name: of(net) for name, net in nets.items()})
+    return result
 
 
 def histograms(kind: str, values: Mapping[str, list[Array]]) -> dict[str, Array]:
@@ -179,31 +175,23 @@ def histograms(kind: str, values: Mapping[str, list[Array]]) -> dict[str, Array]
     return found
 
 
-def watch_saturation(depth: int, seed: int) -> Callable[[Work], Result]:
+def watch_saturation(work: Work, depth: int, seed: int) -> Result:
     """Figure 2: layers of sigmoids while they train."""
-
-    def run(work: Work) -> Result:
-        part = work.settings["saturation"]
-        part = {**part, "pixels": part["pixels"][work.images().name]}
-        net = build(work, part, "sigmoid", "standard", depth, seed)
-        return train(work, net, part["rate"], part["updates"])
-
-    return run
+    part = work.settings["saturation"]
+    part = {**part, "pixels": part["pixels"][work.images().name]}
+    net = build(work, part, "sigmoid", "standard", depth, seed)
+    return train(work, net, part["rate"], part["updates"])
 
 
-def table_net(activation: str, init: str, seed: int) -> Callable[[Work], Result]:
+def table_net(work: Work, activation: str, init: str, seed: int) -> Result:
     """A net of table 1: the weights of its best epoch by validation error, tested once."""
-
-    def run(work: Work) -> Result:
-        part = work.settings["table"]
-        net = build(work, part, activation, init, part["depth"], seed)
-        rate, updates = part["rates"][activation], part["updates"]
-        best = nn.EarlyStopping(patience=updates)  # never stops, keeps the best
-        result = train(work, net, rate, updates, part["last_rate"], best)
-        test = parts(work)[2]
-        return {**result, "test_error": 1 - net.score(test.x, test.y), "best_epoch": best.lowest_epoch}
-
-    return run
+    part = work.settings["table"]
+    net = build(work, part, activation, init, part["depth"], seed)
+    rate, updates = part["rates"][activation], part["updates"]
+    best = nn.EarlyStopping(patience=updates)  # never stops, keeps the best
+    result = train(work, net, rate, updates, part["last_rate"], best)
+    test = parts(work)[2]
+    return {**result, "test_error": 1 - net.score(test.x, test.y), "best_epoch": best.lowest_epoch}
 
 
 def train(

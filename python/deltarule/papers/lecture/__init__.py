@@ -36,7 +36,7 @@ def cells(settings: Settings, seeds: Sequence[int]) -> list[Cell]:
         Cell(
             _key(topic, seed),
             f"{topic.title}{f', seed {seed}' if topic.seeded else ''}",
-            partial(_run, topic, seed),
+            partial(_run, topic.name, seed),
             topic.seconds,
         )
         for topic in TOPICS
@@ -62,7 +62,9 @@ def _key(topic: Topic, seed: int) -> str:
     return f"{topic.name}-seed{seed}"
 
 
-def _run(topic: Topic, seed: int, work: Work) -> Result:
+def _run(name: str, seed: int, work: Work) -> Result:
+    # By name: a topic may hold functions that another process cannot be sent.
+    topic = next(topic for topic in TOPICS if topic.name == name)
     return topic.run(work, work.settings[topic.name], seed)
 
 

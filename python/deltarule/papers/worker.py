@@ -1,0 +1,112 @@
+"""A process that runs cells for `pool.py`, one after the other, and ends when the pipe to it closes."""
+
+from __future__ import annotations
+
+import _thread
+import os
+import pickle
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from queue import SimpleQueue
+from typing import Any, Literal, NoReturn
+
+from .. import _core
+from .experiment import Cell
+
+# task: (function of a cell that runs it, instruction set), once; cell: a pickled one; threads: how many; stop: None.
+Kind = Literal["task", "cell", "threads", "stop"]
+
+
+@dataclass(frozen=True)
+class Failure:
+    """What a cell has raised, and where."""
+
+    error: BaseException
+    trace: str = ""
+
+    @classmethod
+    def of(cls, error: BaseException) -> Failure:
+        """``error``, or a RuntimeError that says as much where it does not come through a pipe as it is."""
+        trace = "".join(traceback.format_exception(error))
+        try:
+            copy = pickle.loads(pickle.dumps(error))
+            same = type(copy) is type(error) and str(copy) == str(error)
+        except Exception:
+            same = False
+        return cls(error if same else RuntimeError(f"{type(error).__name__}: {error}"), trace)
+
+    def cause(self) -> WorkerTraceback | None:
+        """For ``raise ... from``: the traceback that the pipe has taken away."""
+        return WorkerTraceback(f"\n{self.trace}") if self.trace else None
+
+
+class WorkerTraceback(Exception):
+    """The traceback of an error in another process, as text."""
+
+
+def main() -> NoReturn:
+    """Run what comes through the pipe whose descriptor is the process's argument."""
+    # Only the other side says when to stop: of two interrupts the second would cost the checkpoint.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    pipe = Connection(int(sys.argv[1]))
+    listener = Listener(pipe)
+    try:
+        listener.start()
+        task = listener.task.get()
+        while True:
+            pipe.send(_run(task, listener.cells.get()))
+    except (KeyboardInterrupt, OSError):
+        os._exit(1)  # told to stop between two cells, or nobody hears the answer
+
+
+def _run(task: Callable[[Cell], None], pickled: bytes) -> Failure | None:
+    try:
+        task(pickle.loads(pickled))
+    except BaseException as error:
+        return Failure.of(error)
+    finally:
+        sys.stdout.flush()  # the process may be ended any time now
+    return None
+
+
+class Listener(threading.Thread):
+    """Takes messages while the main thread runs a cell; interrupts are for the main thread."""
+
+    def __init__(self, pipe: Connection) -> None:
+        super().__init__(daemon=True)
+        self.task: SimpleQueue[Callable[[Cell], None]] = SimpleQueue()
+        self.cells: SimpleQueue[bytes] = SimpleQueue()
+        self._pipe = pipe
+        self._threads = 1
+        signal.signal(signal.SIGUSR1, self._set_threads)
+
+    def run(self) -> None:
+        """Until the pipe closes: then the process ends, whatever it does."""
+        try:
+            while True:
+                self._take(*self._pipe.recv())
+        finally:
+            os._exit(1)
+
+    def _take(self, kind: Kind, value: Any) -> None:
+        if kind == "task":
+            task, isa = value
+            _core.set_isa(isa)
+            self.task.put(task)
+        elif kind == "cell":
+            self.cells.put(value)
+        elif kind == "threads":
+            self._threads = value
+            _thread.interrupt_main(signal.SIGUSR1)
+        else:
+            _thread.interrupt_main()
+
+    def _set_threads(self, *signal: object) -> None:
+        # In the main thread, which is in no kernel now.
+        _core.set_num_threads(self._threads)
