@@ -42,45 +42,28 @@ def run_all(
     found = {cell.key: records.read(cell, folder) for cell in cells if records.is_over(cell, folder)}
     waiting = [cell for cell in cells if cell.key not in found]
     if waiting:
-        _run(cells, waiting, found, work, folder, count_jobs(jobs, work.device, len(waiting)), say)
+        number = count_jobs(jobs, work.device, len(waiting))
+        with Clock(work.folder, found) as clock, Ticker(cells, found, work.progress, say) as ticker:
+
+            def over(cell: Cell) -> None:
+                found[cell.key] = records.read(cell, folder)
+                clock.save()
+                ticker.over(cell, found[cell.key]["seconds"])
+
+            if number > 1:
+                pool.run(waiting, work, folder, number, ticker.running, over)
+            else:
+                for cell in waiting:
+                    ticker.running([cell])
+                    records.run(cell, work, folder, number)
+                    over(cell)
     for cell in cells:
         shutil.rmtree(folder / cell.key, ignore_errors=True)  # of one that was killed after its last file
     return {cell.key: found[cell.key] for cell in cells}
 
 
-def _run(
-    cells: Sequence[Cell],
-    waiting: Sequence[Cell],
-    found: Records,
-    work: Work,
-    folder: Path,
-    jobs: int,
-    say: Callable[[str], None],
-) -> None:
-    """Run the cells that wait; their records join those ``found``."""
-    clock = Clock(work.folder, found)
-
-    def over(cell: Cell) -> None:
-        found[cell.key] = records.read(cell, folder)
-        clock.save()
-        ticker.over(cell, found[cell.key]["seconds"])
-
-    with Ticker(cells, found, work.progress, say) as ticker:
-        try:
-            if jobs > 1:
-                pool.run(waiting, work, folder, jobs, ticker.running, over)
-            else:
-                for cell in waiting:
-                    ticker.running([cell])
-                    records.run(cell, work, folder, jobs)
-                    over(cell)
-        finally:
-            with suppress(OSError):  # a full disk has been told of
-                clock.save()
-
-
 class Clock:
-    """The time that a run took, its earlier parts included, kept in its folder."""
+    """The time that a run takes, its earlier parts included, kept in its folder."""
 
     def __init__(self, folder: Path, found: Records) -> None:
         self._path = folder / records.ELAPSED
@@ -88,6 +71,13 @@ class Clock:
         if before is None:  # a run that kept none had one cell after the other
             before = sum(record["seconds"] for record in found.values())
         self._start = time.perf_counter() - before
+
+    def __enter__(self) -> Clock:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        with suppress(OSError):  # of a full disk the cells tell
+            self.save()
 
     def save(self) -> None:
         """Write the time until now."""

@@ -76,6 +76,8 @@ def run(
             raise
         finally:
             pool.close()
+    if interrupts.count:  # since the last look
+        raise KeyboardInterrupt
 
 
 class Interrupts:
@@ -97,7 +99,7 @@ class Interrupts:
         if self._before is not None:
             signal.signal(signal.SIGINT, self._before)
 
-    def _add(self, *signal: object) -> None:
+    def _add(self, *_: object) -> None:
         self.count += 1
 
 
@@ -159,7 +161,7 @@ class Pool:
     def __init__(self, cells: Sequence[Cell], task: Callable[[Cell], None], jobs: int) -> None:
         self.workers: list[Worker] = []
         self._waiting = deque(sorted(cells, key=lambda cell: -cell.seconds))
-        self._task = task
+        self._task = pickle.dumps(task)  # once: it holds the images
         self._jobs = jobs
 
     def start(self) -> None:

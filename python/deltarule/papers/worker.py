@@ -18,7 +18,7 @@ from typing import Any, Literal, NoReturn
 from .. import _core
 from .experiment import Cell
 
-# task: (function of a cell that runs it, instruction set), once; cell: a pickled one; threads: how many; stop: None.
+# task: (pickled function of a cell that runs it, instruction set), once; cell: pickled; threads: how many; stop: None
 Kind = Literal["task", "cell", "threads", "stop"]
 
 
@@ -58,7 +58,7 @@ def main() -> NoReturn:
     listener = Listener(pipe)
     try:
         listener.start()
-        task = listener.task.get()
+        task = pickle.loads(listener.task.get())
         while True:
             pipe.send(_run(task, listener.cells.get()))
     except (KeyboardInterrupt, OSError):
@@ -80,7 +80,7 @@ class Listener(threading.Thread):
 
     def __init__(self, pipe: Connection) -> None:
         super().__init__(daemon=True)
-        self.task: SimpleQueue[Callable[[Cell], None]] = SimpleQueue()
+        self.task: SimpleQueue[bytes] = SimpleQueue()
         self.cells: SimpleQueue[bytes] = SimpleQueue()
         self._pipe = pipe
         self._threads = 1
@@ -107,6 +107,6 @@ class Listener(threading.Thread):
         else:
             _thread.interrupt_main()
 
-    def _set_threads(self, *signal: object) -> None:
+    def _set_threads(self, *_: object) -> None:
         # In the main thread, which is in no kernel now.
         _core.set_num_threads(self._threads)
