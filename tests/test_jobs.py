@@ -198,6 +198,21 @@ def stat(number):
         return []
 
 
+@pytest.fixture
+def start():
+    """Start a Process; none is left, however the test ends."""
+    started = []
+
+    def call(*arguments, **settings):
+        started.append(Process(*arguments, **settings))
+        return started[-1]
+
+    yield call
+    for one in started:
+        one.process.kill()
+        one.process.communicate()
+
+
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     """Folder and report of the long toy with two seeds, never interrupted."""
@@ -220,10 +235,10 @@ STOPS = {
     [("alone", 2, 2), ("group", 2, 1), ("killed", 2, 2), ("alone", 1, 2)],
 )
 def test_interrupted_and_resumed_run_is_the_uninterrupted_one(
-    run, tmp_path, monkeypatch, whole, stop, before, after
+    start, run, tmp_path, monkeypatch, whole, stop, before, after
 ):
     folder = tmp_path / "broken"
-    process = Process(folder, "toy", "--seeds", "2", jobs=before)
+    process = start(folder, "toy", "--seeds", "2", jobs=before)
     begun = [f"net-seed{seed}" for seed in range(before)]
     process.wait_for(*(f"{key}/first.safetensors" for key in begun))
     assert len(process.workers) == (2 if before == 2 else 0)
@@ -247,8 +262,8 @@ def test_interrupted_and_resumed_run_is_the_uninterrupted_one(
     assert not list(folder.rglob("*.tmp"))
 
 
-def test_ctrl_c_writes_a_checkpoint_within_the_epoch(tmp_path):
-    process = Process(tmp_path, "ends", "--set", 'cells=["long","long"]')
+def test_ctrl_c_writes_a_checkpoint_within_the_epoch(start, tmp_path):
+    process = start(tmp_path, "ends", "--set", 'cells=["long","long"]')
     process.wait_for("long-0/begun", "long-1/begun")
     time.sleep(0.5)
     os.kill(process.process.pid, signal.SIGINT)
@@ -256,8 +271,8 @@ def test_ctrl_c_writes_a_checkpoint_within_the_epoch(tmp_path):
     assert all((tmp_path / f"cells/long-{place}/fit.safetensors").is_file() for place in (0, 1))
 
 
-def test_two_ctrl_c_at_once_keep_the_checkpoints(run, tmp_path, monkeypatch, whole):
-    process = Process(tmp_path / "a", "toy", "--seeds", "2")
+def test_two_ctrl_c_at_once_keep_the_checkpoints(start, run, tmp_path, monkeypatch, whole):
+    process = start(tmp_path / "a", "toy", "--seeds", "2")
     process.wait_for("net-seed0/first.safetensors", "net-seed1/first.safetensors")
     for _ in range(2):
         os.kill(process.process.pid, signal.SIGINT)
@@ -269,8 +284,8 @@ def test_two_ctrl_c_at_once_keep_the_checkpoints(run, tmp_path, monkeypatch, who
     assert results(tmp_path / "a") == results(whole[0])
 
 
-def test_the_third_ctrl_c_ends_a_cell_that_goes_on(tmp_path):
-    process = Process(tmp_path, "ends", "--set", 'cells=["stubborn","stubborn"]')
+def test_the_third_ctrl_c_ends_a_cell_that_goes_on(start, tmp_path):
+    process = start(tmp_path, "ends", "--set", 'cells=["stubborn","stubborn"]')
     process.wait_for("stubborn-0/begun", "stubborn-1/begun")
     begun = [tmp_path / f"cells/stubborn-{place}/begun" for place in (0, 1)]
     for count in (1, 2):
