@@ -314,8 +314,6 @@ def test_an_error_stops_the_others_with_their_checkpoints(tmp_path):
         "seconds.json",
     }
     assert not list(cells.glob("short*"))
-    reproduce_again = {"changes": {"cells": ["short"]}, "jobs": 2}
-    assert reproduce("ends", tmp_path / "b", **reproduce_again)["cells"].keys() == {"short-0"}
 
 
 @pytest.mark.parametrize(
@@ -334,6 +332,11 @@ def test_one_line_for_the_user(mistake, tmp_path, name, match):
 def test_an_error_that_cannot_be_sent_is_told(tmp_path):
     with pytest.raises(RuntimeError, match=r"^OddError: like no other$"):
         reproduce("ends", tmp_path, changes={"cells": ["short", "odd"]}, jobs=2)
+
+
+def test_a_cell_that_cannot_be_sent_is_an_error_at_once(tmp_path):
+    with pytest.raises((AttributeError, pickle.PicklingError), match="closure"):
+        reproduce("ends", tmp_path, changes={"cells": ["long", "closure"]}, jobs=2)
 
 
 def test_errors_that_come_through_the_pipe():

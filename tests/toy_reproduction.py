@@ -175,11 +175,20 @@ def sleep(work):
     return {}
 
 
+def make_closure():
+    """A cell that no other process can be sent."""
+
+    def closure(work):
+        return {}
+
+    return closure
+
+
 NAMED = (long, short, diverge, fill, odd, die, stubborn, together, all_threads, sleep)
 ENDS = Experiment(
     "ends", "Ends", "Nobody, 1902", lambda quick: {"cells": ["short"], "threads": 1},
     lambda settings, seeds: [
-        Cell(f"{name}-{place}", name, {cell.__name__: cell for cell in NAMED}[name], 1.0 + place)
+        Cell(f"{name}-{place}", name, {cell.__name__: cell for cell in (*NAMED, make_closure())}[name], 1.0 + place)
         for place, name in enumerate(settings["cells"])
     ],
     lambda settings, results: Report([Table("Cells", ["key"], [[key] for key in results])], []),

@@ -92,6 +92,7 @@ class Ticker:
     ) -> None:
         self._cells, self._found, self._say = len(cells), found, say
         self._bar: Any = None
+        self._text, self._drawn = "", 0.0
         if progress == "always" or (progress and sys.stderr.isatty()):
             from tqdm import tqdm
 
@@ -112,10 +113,12 @@ class Ticker:
         if self._bar is not None:
             first = len(self._found) + 1
             last = f"-{first + len(cells) - 1}" if len(cells) > 1 else ""
-            self._bar.set_description(
-                f"{first}{last}/{self._cells} {'; '.join(cell.title for cell in cells[:2])}"
-                + ("; ..." if len(cells) > 2 else "")
-            )
+            titles = [cell.title for cell in cells[:2]] + ["..."] * (len(cells) > 2)
+            text = f"{first}{last}/{self._cells} {'; '.join(titles)}"
+            # Where nothing else moves, the time does.
+            if text != self._text or (sys.stderr.isatty() and time.monotonic() > self._drawn + 1):
+                self._bar.set_description(text)
+                self._text, self._drawn = text, time.monotonic()
 
     def over(self, cell: Cell, seconds: float) -> None:
         """This one is over, and its record with the others."""

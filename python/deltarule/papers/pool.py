@@ -18,7 +18,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from multiprocessing import Pipe
-from multiprocessing.connection import Connection, wait
+from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +44,7 @@ def run(
     Parameters
     ----------
     running : function of list of Cell
-        Told which ones run.
+        Told which ones run, many times a second.
     over : function of Cell
         Told of each whose record is written.
 
@@ -64,11 +64,10 @@ def run(
         pool = Pool(cells, task, jobs)
         try:
             pool.start()
-            running(pool.running())
             while pool.workers:
+                running(pool.running())
                 for cell in pool.answers():
                     over(cell)
-                    running(pool.running())
                 if interrupts.count:
                     raise KeyboardInterrupt
         except BaseException:
@@ -128,8 +127,9 @@ class Worker:
 
     def begin(self, cell: Cell) -> None:
         """Have it run this cell."""
-        self.cell = cell
-        self.tell("cell", pickle.dumps(cell))
+        content = pickle.dumps(cell)
+        self.cell = cell  # from now on it owes an answer
+        self.tell("cell", content)
 
     def answer(self) -> Failure | None:
         """What became of its cell; waits for that."""
@@ -217,9 +217,8 @@ class Pool:
 
     def _ready(self) -> list[Worker]:
         """Those that have an answer, now or within a moment."""
-        by_pipe = {worker.pipe: worker for worker in self.workers if worker.cell}
-        ready = wait(list(by_pipe), LOOK_SECONDS)
-        return [by_pipe[pipe] for pipe in ready if isinstance(pipe, Connection)]
+        ready = wait([worker.pipe for worker in self.workers if worker.cell], LOOK_SECONDS)
+        return [worker for worker in self.workers if worker.pipe in ready]
 
     def _go_on(self, worker: Worker) -> None:
         """The next cell for a worker; without one it ends, and leaves its threads to the others."""
