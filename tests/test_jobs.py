@@ -111,6 +111,17 @@ def test_the_last_cell_gets_the_threads_of_those_that_are_over(tmp_path, threads
     assert {key: r["threads"] for key, r in records(tmp_path).items()} == {"sleep-0": 2, "all_threads-1": 4}
 
 
+@pytest.mark.parametrize("number", [1, 2])
+def test_numpy_s_linear_algebra_has_one_thread(tmp_path, number):
+    pools = pytest.importorskip("threadpoolctl")
+    with pools.threadpool_limits(2, "blas"):
+        reproduce("ends", tmp_path, changes={"cells": ["blas", "blas"]}, jobs=number)
+        after = {pool["num_threads"] for pool in pools.threadpool_info() if pool["user_api"] == "blas"}
+    for record in records(tmp_path).values():
+        assert set(record["result"]["threads"]) == {1}
+    assert after == {2}
+
+
 def test_shares():
     assert pool.shares(5, 3) == [2, 2, 1]
     assert pool.shares(2, 3) == [1, 1, 1]

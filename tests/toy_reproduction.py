@@ -169,6 +169,13 @@ def all_threads(work):
     return {}
 
 
+def blas(work):
+    """Threads of NumPy's linear algebra."""
+    from threadpoolctl import threadpool_info
+
+    return {"threads": [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]}
+
+
 def sleep(work):
     """A little."""
     time.sleep(0.5)
@@ -184,7 +191,7 @@ def make_closure():
     return closure
 
 
-NAMED = (long, short, diverge, fill, odd, die, stubborn, together, all_threads, sleep)
+NAMED = (long, short, diverge, fill, odd, die, stubborn, together, all_threads, blas, sleep)
 ENDS = Experiment(
     "ends", "Ends", "Nobody, 1902", lambda quick: {"cells": ["short"], "threads": 1},
     lambda settings, seeds: [

@@ -14,6 +14,7 @@ import shutil
 import time
 import zipfile
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,8 @@ def run(cell: Cell, work: Work, folder: Path, jobs: int) -> None:
     earlier = elapsed(own) or 0.0
     start = time.perf_counter()
     try:
-        result = dict(cell.run(dataclasses.replace(work, folder=own)))
+        with _one_blas_thread():
+            result = dict(cell.run(dataclasses.replace(work, folder=own)))
     except BaseException:
         replace_json(own / ELAPSED, earlier + time.perf_counter() - start)
         raise
@@ -72,6 +74,20 @@ def run(cell: Cell, work: Work, folder: Path, jobs: int) -> None:
     # Last, because its presence says that the cell is over.
     replace_json(folder / f"{cell.key}.json", record)
     shutil.rmtree(own, ignore_errors=True)
+
+
+def _one_blas_thread() -> AbstractContextManager[Any]:
+    """NumPy's linear algebra on one thread, where threadpoolctl is installed.
+
+    Its bits depend on how many there are; and cells side by side, each with one a core, hold each other up: the
+    eigenvalues of glorot2010 took 154 s instead of 4 on two cores that were busy.
+    """
+    try:
+        from threadpoolctl import threadpool_limits
+    except ImportError:
+        return nullcontext()
+    limits: AbstractContextManager[Any] = threadpool_limits(1, "blas")
+    return limits
 
 
 def read(cell: Cell, folder: Path) -> dict[str, Any]:
