@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -15,6 +16,7 @@ from ..experiment import Cell, Result
 from ..work import Work
 
 Settings = Mapping[str, Any]
+FEW = 1000  # labels for which few.fit counts epochs
 COST = {"shallow": 0.3, "none": 2.0, "few": 1.0, "codes": 0.2}
 TITLES = {
     "shallow": "shallow net",
@@ -166,6 +168,15 @@ def few_counts(settings: Settings, images: int) -> list[int]:
     return [n for n in settings["few"]["labels"] if n < train and 2 * n <= train + validation]
 
 
+def as_many_updates(how: Settings, labels: int) -> dict[str, Any]:
+    """``how`` with epochs and patience for so many labels that take the updates which they take for `FEW`.
+
+    >>> as_many_updates({"lr": 0.3, "epochs": 200, "patience": 80}, 100)
+    {'lr': 0.3, 'epochs': 2000, 'patience': 800}
+    """
+    return {**how, **{name: math.ceil(how[name] * FEW / labels) for name in ("epochs", "patience")}}
+
+
 def train_few(work: Work, seed: int) -> Result:
     """Few labels: a shallow net, a deep one, and a deep one pre-trained as a DBN on all images without labels."""
     images, settings = work.images(), work.settings
@@ -184,7 +195,7 @@ def train_few(work: Work, seed: int) -> Result:
             if name == "dbn":
                 for parameter, value in zip(net.parameters, start, strict=True):
                     parameter[...] = value
-            record = fine_tune(work, net, labelled, judges, how, f"{name}-{count}")
+            record = fine_tune(work, net, labelled, judges, as_many_updates(how, count), f"{name}-{count}")
             test_error = net.evaluate(images.test.x, images.test.y)[1]
             result[name][str(count)] = {**record, "test_error": test_error}
     return result
