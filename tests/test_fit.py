@@ -9,7 +9,7 @@ import deltarule.nn.fit as fit_module
 import numpy as np
 import pytest
 import tolerance
-from deltarule import nn
+from deltarule import asarray, nn
 from network_cases import oracle
 from reference_network import Optimizer, train
 from test_nn import same, weights
@@ -280,6 +280,29 @@ def test_validation_error_does_not_exist_for_regression():
     net = nn.mlp([6, 1], loss="squared_error")
     with pytest.raises(ValueError, match="which regression does not have; wanted validation_loss"):
         net.fit(X, X[:, :1], validation=(XV, XV[:, :1]), callbacks=[nn.EarlyStopping("validation_error")])
+
+
+class Change(nn.Callback):
+    """Give all labels another value after the first epoch."""
+
+    def __init__(self, *labels):
+        self.labels = labels
+
+    def on_epoch_end(self, net, history):
+        for labels in self.labels:
+            labels[:] = 1
+
+
+@pytest.mark.parametrize("kind", [np.asarray, asarray], ids=["numpy", "array"])
+def test_labels_that_change_meanwhile_are_those_of_the_beginning(kind):
+    """They are looked at once: a label out of range would be a write out of bounds."""
+    want = new_net().fit(X, Y, epochs=3, batch_size=50, validation=(XV, YV))
+    y, yv = Y.copy(), YV.copy()
+    net = new_net()
+    got = net.fit(X, kind(y), epochs=3, batch_size=50, validation=(XV, kind(yv)), callbacks=[Change(y, yv)])
+    assert timeless(got) == timeless(want)
+    assert (y == 1).all()
+    assert (yv == 1).all()
 
 
 # Progress

@@ -521,3 +521,18 @@ def test_supervised_targets_are_checked_as_by_fit():
     x = np.random.default_rng(0).random((50, 12)).astype(np.float32)
     with pytest.raises(ValueError, match="greedy: y goes from 50 to 50"):
         pretrain.greedy(net, x, pretrain.Supervised(), y=np.full((50, 4), 50.0), epochs=1)
+
+
+def test_labels_that_change_meanwhile_are_those_of_the_beginning(monkeypatch):
+    method, y = [pretrain.RBM(), pretrain.Supervised()], Y.copy()
+    settings = {"epochs": 2, "batch_size": 20}
+    want = pretrain.greedy(new_net(), X, method, y=y, **settings)
+    encode = training_module.Training._encode
+
+    def change(training, inputs, index):
+        y[:] = 1
+        return encode(training, inputs, index)
+
+    monkeypatch.setattr(training_module.Training, "_encode", change)
+    assert timeless(pretrain.greedy(new_net(), X, method, y=y, **settings)) == timeless(want)
+    assert (y == 1).all()

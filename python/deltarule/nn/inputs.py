@@ -43,6 +43,11 @@ def as_targets(y: Any, loss: str, dtype: str, where: str) -> tuple[Any, str]:
     return array, CLASSIFICATION if loss == "softmax_cross_entropy" else MULTI_LABEL
 
 
+def own_labels(y: Any) -> Any:
+    """A copy of labels: a training looks at them once and then takes them for indices, whatever becomes of the user's."""
+    return y.copy() if y.dtype == LABELS else y
+
+
 def check_targets(y: Any, loss: str, where: str) -> None:
     """Raise ValueError where targets of a cross-entropy leave 0 to 1: it would have no lower bound."""
     if loss == "squared_error" or y.dtype.kind != "f" or y.size == 0:

@@ -253,7 +253,7 @@ class Network:
         x : array [N, I]
             Features. uint8 stays uint8 in memory.
         y : integer array [N], or array [N, O]
-            Labels, or targets.
+            Labels, which are copied, or targets.
         optimizer : Optimizer, optional
             `SGD` (0.1) by default.
         epochs, batch_size : int

@@ -15,7 +15,7 @@ from .._through import host
 from ..data.augment import Augmentation, as_pixels, shape_of
 from . import model
 from .callbacks import Callback, EarlyStopping
-from .inputs import CLASSIFICATION, REGRESSION, as_features, as_targets, as_weights, check_targets
+from .inputs import CLASSIFICATION, REGRESSION, as_features, as_targets, as_weights, check_targets, own_labels
 from .optimizers import SGD, Optimizer
 from .optimizers import check as check_optimizer
 from .schedules import Schedule, describe
@@ -147,7 +147,7 @@ def _describe(callback: Callback) -> str:
 def _samples(net: Network, x: Any, y: Any, weights: Any, where: str) -> tuple[Any, Any, str]:
     features = _contiguous(as_features(x, net.dtype, where))
     targets, task = as_targets(y, net.loss, net.dtype, where)
-    targets = _contiguous(targets)
+    targets = _contiguous(own_labels(targets))
     net.engine.check_samples(where, features, targets, weights)
     check_targets(targets, net.loss, where)
     if len(features) == 0:

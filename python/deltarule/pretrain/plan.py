@@ -12,7 +12,7 @@ import numpy.typing as npt
 from .._numbers import as_count
 from .._through import host
 from ..nn import SGD, Optimizer, model
-from ..nn.inputs import as_features, as_targets, check_targets
+from ..nn.inputs import as_features, as_targets, check_targets, own_labels
 from ..nn.network import Network
 from ..nn.optimizers import check as check_optimizer
 from ..nn.plan import digest
@@ -76,7 +76,7 @@ class Plan:
             )  # fmt: skip
         targets = None
         if supervised:
-            targets = _contiguous(as_targets(y, net.loss, net.dtype, "greedy")[0])
+            targets = _contiguous(own_labels(as_targets(y, net.loss, net.dtype, "greedy")[0]))
             net.engine.check_samples("greedy", features, targets)
             check_targets(targets, net.loss, "greedy")
         batch_size = as_count(batch_size, "greedy: batch_size")
