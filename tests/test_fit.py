@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 
 import deltarule.nn.fit as fit_module
 import numpy as np
@@ -303,6 +304,48 @@ def test_labels_that_change_meanwhile_are_those_of_the_beginning(kind):
     assert timeless(got) == timeless(want)
     assert (y == 1).all()
     assert (yv == 1).all()
+
+
+class Fail(nn.Callback):
+    """Raises at the begin or the end of the training."""
+
+    def __init__(self, begin=None, end=None):
+        self.begin, self.end = begin, end
+
+    def on_train_begin(self, net, history):
+        if self.begin is not None:
+            raise self.begin
+
+    def on_train_end(self, net, history):
+        if self.end is not None:
+            raise self.end
+
+
+def test_the_best_weights_come_back_whatever_another_callback_raises():
+    net, count = new_net(), Count()
+    first, second = OSError("the log is full"), OSError("so is the other")
+    callbacks = [Fail(end=first), nn.EarlyStopping("validation_loss"), Fail(end=second), count]
+    with pytest.raises(OSError, match="the log is full") as caught:
+        net.fit(X, Y, nn.SGD(2.0), epochs=30, batch_size=50, validation=(XV, YV), callbacks=callbacks)
+    assert caught.value is first
+    if sys.version_info >= (3, 11):
+        assert first.__notes__ == ["fit: then Fail.on_train_end raised OSError('so is the other')"]
+    assert net.evaluate(XV, YV)[0] == min(net.history["validation_loss"]) < net.history["validation_loss"][-1]
+    assert net.history.best["validation_loss"] == min(net.history["validation_loss"])
+    assert count.calls[-1] == "end"
+    with pytest.raises(nn.DivergedError):  # what ended the training goes before what came at its end
+        net = nn.mlp([6, 8, 1], loss="squared_error")
+        net.fit(X, X[:, :1], nn.SGD(1e30), epochs=5, batch_size=20, callbacks=[Fail(end=OSError())])
+
+
+def test_callbacks_that_have_begun_have_an_end():
+    before, after = Count(), Count()
+    net = new_net()
+    start = weights(net)
+    with pytest.raises(OSError, match="no room"):
+        net.fit(X, Y, epochs=1, callbacks=[before, Fail(begin=OSError("no room")), after])
+    assert (before.calls, after.calls) == (["begin", "end"], [])
+    assert same(weights(net), start)
 
 
 # Progress

@@ -38,7 +38,10 @@ class Callback:
         return None
 
     def on_train_end(self, net: Network, history: History) -> None:
-        """After the last step, also where an exception ends the training."""
+        """After the last step, also where an exception ends the training; not without its own `on_train_begin`.
+
+        What one callback raises here is raised once all have been called.
+        """
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint keeps: JSON values and NumPy arrays by name."""

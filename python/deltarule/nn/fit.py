@@ -8,6 +8,7 @@ gradient norms are taken on the last minibatch of every epoch, which is always a
 from __future__ import annotations
 
 import math
+import sys
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,7 @@ import numpy.typing as npt
 from .. import _core
 from .._atomic import PathLike
 from . import checkpoint, model
-from .callbacks import Checkpoint
+from .callbacks import Callback, Checkpoint
 from .history import DivergedError, History
 from .inputs import REGRESSION
 from .interrupt import HeldInterrupt
@@ -110,11 +111,38 @@ class Training:
 
     def run(self, progress: bool | str, resume: PathLike | None) -> History:
         """Train to the end; the history, also kept in the net."""
-        net, plan = self.net, self.plan
         show = wanted(progress)
         saved = None if resume is None else checkpoint.read(resume, self)
-        for callback in plan.callbacks:
-            callback.on_train_begin(net, self.history)
+        begun: list[Callback] = []
+        with HeldInterrupt() as interrupt:
+            try:
+                for callback in self.plan.callbacks:
+                    callback.on_train_begin(self.net, self.history)
+                    begun.append(callback)
+                    interrupt.release()
+                self._train(interrupt, show, saved)
+            except BaseException as error:
+                self._end(begun, error)
+                raise
+            self._end(begun, None)
+        return self.history
+
+    def _end(self, begun: list[Callback], first: BaseException | None) -> None:
+        """Tell every callback, whatever the others raise; raises the first error, unless the training has one."""
+        own = first is None
+        for callback in begun:
+            try:
+                callback.on_train_end(self.net, self.history)
+            except BaseException as error:
+                if first is None:
+                    first = error
+                elif sys.version_info >= (3, 11):
+                    first.add_note(f"fit: then {type(callback).__name__}.on_train_end raised {error!r}")
+        if own and first is not None:
+            raise first
+
+    def _train(self, interrupt: HeldInterrupt, show: bool, saved: checkpoint.SavedState | None) -> None:
+        net, plan = self.net, self.plan
         net.engine.set_slots({})
         net.engine.step = 0
         net.task = plan.task
@@ -124,20 +152,16 @@ class Training:
             saved.restore(self)
         done = self.state.epoch * len(plan.x) + min(self.state.step * plan.batch_size, len(plan.x))
         bar = Progress(show, len(plan.x), plan.epochs, done)
-        with HeldInterrupt() as interrupt:
-            try:
-                while self.state.epoch < plan.epochs and not self.state.stopped:
-                    self._epoch(interrupt, bar)
-                    interrupt.release()
-            except KeyboardInterrupt:
-                if self.whole:
-                    self._write_checkpoints()
-                raise
-            finally:
-                bar.close()
-                for callback in plan.callbacks:
-                    callback.on_train_end(net, self.history)
-        return self.history
+        try:
+            while self.state.epoch < plan.epochs and not self.state.stopped:
+                self._epoch(interrupt, bar)
+                interrupt.release()
+        except KeyboardInterrupt:
+            if self.whole:
+                self._write_checkpoints()
+            raise
+        finally:
+            bar.close()
 
     def _epoch(self, interrupt: HeldInterrupt, bar: Progress) -> None:
         plan, state = self.plan, self.state
