@@ -389,6 +389,44 @@ def test_bad_samples_are_refused_at_predict(call, x, message):
         getattr(nn.mlp([5, 3]), call)(x)
 
 
+@pytest.mark.parametrize("call", ["predict", "predict_proba", "forward", "activations"])
+def test_what_float32_does_not_hold_is_refused_at_predict(call):
+    x = X.astype(np.float64)
+    x[7, 2] = 1e300
+    with pytest.raises(ValueError, match=r"x\[7, 2\] is 1e\+300; wanted finite numbers of float32$"):
+        getattr(nn.mlp([5, 3]), call)(x)
+    getattr(nn.mlp([5, 3], dtype="float64"), call)(x)
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(20_001, 6), (3, 40_000), (1, 1)])
+@pytest.mark.parametrize("spare", [0, 3])
+def test_what_float32_does_not_hold_is_found_wherever_it_is(rows, columns, spare):
+    net, largest = nn.mlp([columns, 2]), float(np.finfo(np.float32).max)
+    x = np.zeros((rows, columns + spare))[:, :columns]
+    for row, column in ((0, 0), (rows // 2, columns // 2), (rows - 1, columns - 1)):
+        x[row, column] = largest + 2.0**103  # halfway to what would come next; ties go to even, up
+        with pytest.raises(ValueError, match=rf"x\[{row}, {column}\] is 3.40282e\+38; wanted finite numbers"):
+            net.forward(x)
+        x[row, column] = np.nextafter(x[row, column], 0)
+        net.activations(x)
+        x[row, column] = 0
+
+
+@pytest.mark.parametrize("call", ["fit", "train_step", "evaluate", "gradients", "deltas"])
+def test_what_float32_does_not_hold_is_refused(call):
+    x, y, w = X.astype(np.float64), TARGETS.copy(), np.ones(60)
+    net = nn.mlp([5, 2], loss="squared_error")
+    before = weights(net)
+    arguments = {"fit": (nn.SGD(0.1), 1, 1), "train_step": (nn.SGD(0.1),)}.get(call, ())
+    for array, name in ((x, "x"), (y, "y"), (w, "sample_weight")):
+        was = array.flat[9]
+        array.flat[9] = 1e39
+        with pytest.raises(ValueError, match=rf"{name}\[.*\] is 1e\+39; wanted finite numbers of float32"):
+            getattr(net, call)(x, y, *arguments, sample_weight=w)
+        array.flat[9] = was
+    assert same(weights(net), before)
+
+
 @pytest.mark.parametrize(("y", "ends"), [(2 * YES_NO - 1, "-1 to 1"), (2 * YES_NO, "0 to 2")])
 def test_targets_of_a_cross_entropy_are_probabilities(y, ends):
     net = nn.mlp([5, 4], loss="binary_cross_entropy")

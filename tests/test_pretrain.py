@@ -390,6 +390,7 @@ MISTAKES = {
     ),
     "range": ({"x": 2 * X - 1}, ValueError, r"layer 1, RBM: x goes from -[\d.]+ to [\d.]+; wanted 0 to 1"),
     "nan": ({"x": np.where(X > 0.5, np.nan, X)}, ValueError, "x has values that are not finite"),
+    "too large": ({"x": 1e300 * X.astype(np.float64)}, ValueError, "wanted finite numbers of float32"),
     "columns": ({"x": X[:, 1:]}, ValueError, r"x is \(60, 11\); wanted \(samples, 12\)"),
     "empty": ({"x": X[:0]}, ValueError, r"x is \(0, 12\); wanted \(samples, 12\), one or more"),
     "labels": ({"method": pretrain.Supervised()}, ValueError, "y is None; Supervised wants labels"),

@@ -8,6 +8,9 @@
 namespace deltarule {
 namespace {
 
+// Elements that are converted at a time to be looked at: those of a cache, or enough for a whole GPU.
+constexpr int64_t kHostBlock = 1 << 15, kDeviceBlock = 1 << 24;
+
 // The place of the first element of x[N] or [N,C], rows contiguous, that the slot `find` finds; -1: none.
 int64_t find(const Array& x, double least, int64_t below) {
   Device& device = x.device();
@@ -19,6 +22,23 @@ int64_t find(const Array& x, double least, int64_t below) {
   device.kernels().find({x.dtype(), x.shape()[0], columns, x.data(), ld, least, below, out});
   if (!device.host_accessible) device.download(device, &at, out, sizeof at);
   return at;
+}
+
+// The same by what the elements are once they are float32.
+int64_t find_as_float32(const Array& x, double least) {
+  Device& device = x.device();
+  const int64_t rows = x.shape()[0], columns = x.rank() == 2 ? x.shape()[1] : 1;
+  const int64_t ld = x.is_contiguous() ? columns : x.strides()[0];
+  const int64_t block = std::clamp<int64_t>((device.host_accessible ? kHostBlock : kDeviceBlock) / columns, 1, rows);
+  const Array converted = Array::empty({block, columns}, DType::float32, device);
+  for (int64_t start = 0; start < rows; start += block) {
+    const int64_t count = std::min(block, rows - start);
+    device.kernels().gather_rows({x.dtype(), DType::float32, count, columns, x.as<double>() + start * ld, ld, nullptr,
+                                  nullptr, nullptr, converted.data()});
+    const int64_t at = find(converted.sliced(0, 0, count, 1), least, 0);
+    if (at >= 0) return start * columns + at;
+  }
+  return -1;
 }
 
 // Throws with the element found: "OP: NAME[3, 5] is nan; wanted ...".
@@ -36,10 +56,15 @@ void refuse(const char* op, const char* name, const Array& x, int64_t at, const 
   throw ValueError(message(op, ": ", name, "[", index, "] is ", text.str(), wanted...));
 }
 
-void check_finite(const char* op, const char* name, const Array& x) {
+// Finite numbers, also once they are the network's, and at least `least`.
+void check_finite(const SampleSpec& spec, const char* name, const Array& x,
+                  double least = -std::numeric_limits<double>::infinity()) {
   if (!is_floating(x.dtype()) || x.size() == 0) return;
-  const int64_t at = find(x, -std::numeric_limits<double>::infinity(), 0);
-  if (at >= 0) refuse(op, name, x, at, "; wanted finite numbers");
+  const bool narrow = x.dtype() == DType::float64 && spec.dtype == DType::float32;
+  const int64_t at = narrow ? find_as_float32(x, least) : find(x, least, 0);
+  if (at >= 0)
+    refuse(spec.op, name, x, at, "; wanted finite numbers", narrow ? " of float32" : "",
+           least == 0.0 ? ", at least 0" : "");
 }
 
 bool rows_contiguous(const Array& x) {
@@ -66,7 +91,7 @@ void Samples::take_x(const SampleSpec& spec, const Array& x) {
   check<ValueError>(x.shape()[1] == spec.inputs, spec.op, ": x has ", x.shape()[1], " features, the network has ",
                     spec.inputs, " inputs");
   x_ = (rows_contiguous(x) ? x : x.contiguous()).on(spec.device);
-  if (!spec.validated) check_finite(spec.op, "x", x_);
+  if (!spec.validated) check_finite(spec, "x", x_);
 }
 
 void Samples::take_y(const SampleSpec& spec, const Array& y) {
@@ -80,7 +105,7 @@ void Samples::take_y(const SampleSpec& spec, const Array& y) {
   check<ValueError>(columns == spec.outputs, spec.op, ": y has ", columns, " float targets a row, the network has ",
                     spec.outputs, " outputs", y.rank() == 1 ? "; labels must be integers" : "");
   targets_ = *y.contiguous().on(spec.device).reshaped({rows(), columns});
-  if (!spec.validated) check_finite(spec.op, "y", targets_);
+  if (!spec.validated) check_finite(spec, "y", targets_);
 }
 
 void Samples::take_labels(const SampleSpec& spec, const Array& y) {
@@ -95,9 +120,7 @@ void Samples::take_weight(const SampleSpec& spec, const Array& weight) {
   check<ValueError>(weight.rank() == 1 && weight.shape()[0] == rows(), spec.op, ": sample_weight is ", weight.shape(),
                     "; wanted (", rows(), ",), one for each row of x");
   weight_ = (is_floating(weight.dtype()) ? weight.contiguous() : weight.astype(spec.dtype)).on(spec.device);
-  if (spec.validated || rows() == 0) return;
-  const int64_t at = find(weight_, 0.0, 0);
-  if (at >= 0) refuse(spec.op, "sample_weight", weight_, at, "; wanted finite numbers, at least 0");
+  if (!spec.validated) check_finite(spec, "sample_weight", weight_, 0.0);
 }
 
 Array checked_order(const char* op, const Array& order, int64_t rows, Device& device) {

@@ -131,8 +131,10 @@ def _features(net: Network, x: Any) -> tuple[Any, tuple[float, float]]:
         raise ValueError(f"greedy: x is {tuple(features.shape)}; wanted (samples, {net.inputs}), one or more")
     values: npt.NDArray[Any] = host(features)
     ends = np.stack([values.min(axis=0), values.max(axis=0)]).astype(np.float64)
-    if not np.isfinite(ends).all():
-        raise ValueError("greedy: x has values that are not finite; wanted finite numbers")
+    with np.errstate(over="ignore"):
+        finite = np.isfinite(ends.astype(net.dtype)).all()
+    if not finite:
+        raise ValueError(f"greedy: x has values that are not finite; wanted finite numbers of {net.dtype}")
     if net.standardization is not None:
         shift, scale = net.standardization
         ends = (ends - shift) * scale
