@@ -283,6 +283,14 @@ def test_validation_error_does_not_exist_for_regression():
         net.fit(X, X[:, :1], validation=(XV, XV[:, :1]), callbacks=[nn.EarlyStopping("validation_error")])
 
 
+@pytest.mark.parametrize(("samples", "rows"), [(1, 1), (99, 99), (101, 100), (200, 100)])
+def test_minibatches_are_of_100_samples_or_all_there_are(samples, rows):
+    nets = [new_net(), new_net()]
+    for net, batch_size in zip(nets, ({}, {"batch_size": rows}), strict=True):
+        net.fit(X[:samples], Y[:samples], nn.SGD(0.1), epochs=2, **batch_size)
+    assert same(*map(weights, nets))
+
+
 class Change(nn.Callback):
     """Give all labels another value after the first epoch."""
 

@@ -537,3 +537,11 @@ def test_labels_that_change_meanwhile_are_those_of_the_beginning(monkeypatch):
     monkeypatch.setattr(training_module.Training, "_encode", change)
     assert timeless(pretrain.greedy(new_net(), X, method, y=y, **settings)) == timeless(want)
     assert (y == 1).all()
+
+
+def test_minibatches_are_of_100_samples_or_all_there_are():
+    for samples, rows in ((60, 60), (120, 100)):
+        nets = [new_net(), new_net()]
+        for net, batch_size in zip(nets, ({}, {"batch_size": rows}), strict=True):
+            pretrain.greedy(net, np.tile(X, (2, 1))[:samples], pretrain.RBM(), epochs=1, **batch_size)
+        assert same_bits(*(copies(net.parameters) for net in nets))

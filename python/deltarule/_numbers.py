@@ -20,6 +20,16 @@ def as_count(value: Any, what: str, least: int = 0) -> int:
     return count
 
 
+def as_rows(value: Any, what: str, samples: int) -> int:
+    """Samples of a minibatch; None: 100 of them, or as many as there are."""
+    if value is None:
+        return min(100, samples)
+    rows = as_count(value, what)
+    if not 1 <= rows <= samples:
+        raise ValueError(f"{what} is {rows}; wanted 1 to {samples}, the number of samples")
+    return rows
+
+
 def as_number(value: Any, what: str) -> float:
     """A real number; its bounds are checked by whoever knows them."""
     if type(value) is float:  # a microsecond less than asking what else is a number

@@ -236,7 +236,7 @@ class Network:
         y: Any,
         optimizer: Optimizer | None = None,
         epochs: int = 10,
-        batch_size: int = 100,
+        batch_size: int | None = None,
         validation: tuple[Any, Any] | None = None,
         schedule: Schedule | None = None,
         callbacks: Sequence[Callback] = (),
@@ -256,8 +256,9 @@ class Network:
             Labels, which are copied, or targets.
         optimizer : Optimizer, optional
             `SGD` (0.1) by default.
-        epochs, batch_size : int
-            The last minibatch of an epoch holds what is left.
+        epochs : int
+        batch_size : int, optional
+            100 by default, or N if that is less. The last minibatch of an epoch holds what is left.
         validation : (x, y), optional
             Evaluated after every epoch.
         schedule : function of the epoch, optional

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from .._numbers import as_count
+from .._numbers import as_count, as_rows
 from .._through import host
 from ..data.augment import Augmentation, as_pixels, shape_of
 from . import model
@@ -53,7 +53,7 @@ class Plan:
         y: Any,
         optimizer: Optimizer | None,
         epochs: int,
-        batch_size: int,
+        batch_size: int | None,
         validation: tuple[Any, Any] | None,
         schedule: Schedule | None,
         callbacks: Sequence[Callback],
@@ -64,11 +64,7 @@ class Plan:
         """Check the arguments of `fit`; TypeError or ValueError with one line."""
         weights = as_weights(sample_weight, net.dtype, "fit")
         features, targets, task = _samples(net, x, y, weights, "fit")
-        batch_size = as_count(batch_size, "fit: batch_size")
-        if not 1 <= batch_size <= len(features):
-            raise ValueError(
-                f"fit: batch_size is {batch_size}; wanted 1 to {len(features)}, the number of samples"
-            )
+        rows = as_rows(batch_size, "fit: batch_size", len(features))
         if schedule is not None and not callable(schedule):
             raise TypeError(
                 f"fit: schedule is {schedule!r}; wanted a function of the epoch, such as nn.Cosine(10)"
@@ -93,7 +89,7 @@ class Plan:
             validation=held_out,
             optimizer=check_optimizer(SGD(0.1) if optimizer is None else optimizer, "fit"),
             epochs=as_count(epochs, "fit: epochs"),
-            batch_size=batch_size,
+            batch_size=rows,
             schedule=schedule,
             callbacks=tuple(callbacks),
             shuffle=bool(shuffle),

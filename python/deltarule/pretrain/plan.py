@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .._numbers import as_count
+from .._numbers import as_count, as_rows
 from .._through import host
 from ..nn import SGD, Optimizer, model
 from ..nn.inputs import as_features, as_targets, check_targets, own_labels
@@ -43,7 +43,7 @@ class Plan:
         layers: int | None,
         optimizer: Any,
         epochs: Any,
-        batch_size: int,
+        batch_size: int | None,
         seed: int | None,
     ) -> Plan:
         """Check the arguments of `greedy`; TypeError or ValueError with one line."""
@@ -79,18 +79,14 @@ class Plan:
             targets = _contiguous(own_labels(as_targets(y, net.loss, net.dtype, "greedy")[0]))
             net.engine.check_samples("greedy", features, targets)
             check_targets(targets, net.loss, "greedy")
-        batch_size = as_count(batch_size, "greedy: batch_size")
-        if not 1 <= batch_size <= len(features):
-            raise ValueError(
-                f"greedy: batch_size is {batch_size}; wanted 1 to {len(features)}, the number of samples"
-            )
+        rows = as_rows(batch_size, "greedy: batch_size", len(features))
         return cls(
             x=features,
             y=targets,
             methods=tuple(chosen),
             optimizers=tuple(rules),
             epochs=tuple(as_count(e, "greedy: epochs") for e in _each(epochs, hidden, "epochs")),
-            batch_size=batch_size,
+            batch_size=rows,
             seed=net.seed if seed is None else as_count(seed, "greedy: seed"),
         )
 

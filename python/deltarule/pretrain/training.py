@@ -41,7 +41,7 @@ def greedy(
     layers: int | None = None,
     optimizer: Optimizer | Sequence[Optimizer] | None = None,
     epochs: int | Sequence[int] = 10,
-    batch_size: int = 100,
+    batch_size: int | None = None,
     seed: int | None = None,
     progress: bool | str = False,
     checkpoint: PathLike | None = None,
@@ -65,8 +65,8 @@ def greedy(
     optimizer : Optimizer, or one for each layer, optional
         `nn.SGD` (0.1) by default. Those without clipping.
     epochs : int, or one for each layer
-    batch_size : int
-        The last minibatch of an epoch holds what is left.
+    batch_size : int, optional
+        100 by default, or N if that is less. The last minibatch of an epoch holds what is left.
     seed : int, optional
         Of orders, samples, corruption and the layers that are thrown away; the net's own by default.
     progress : bool or "always"
