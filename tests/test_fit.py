@@ -65,6 +65,23 @@ def test_history_has_every_number():
     assert history.best is None
 
 
+def test_a_history_is_a_table_of_columns():
+    empty = nn.History()
+    history = new_net().fit(X, Y, epochs=2)
+    assert list(empty) == list(history) == list(history.epochs[0])
+    assert empty["train_loss"] == []
+    assert dict(history) == {key: [record[key] for record in history.epochs] for key in history.epochs[0]}
+    assert "validation_loss" in history
+    assert not any(key in table for key in ("val_loss", 0, None) for table in (history, empty))
+    for key in ("val_loss", 0):
+        with pytest.raises(KeyError, match="History: there is no .*; choices: epoch, train_loss, ") as caught:
+            history[key]
+        assert "\n" not in str(caught.value)
+    history.epochs[1]["mine"] = 3
+    assert history["mine"] == [None, 3]
+    assert len(history) == 2
+
+
 def test_train_loss_and_error_are_means_over_the_samples():
     net = new_net(dtype="float64")
     history = net.fit(X, Y, nn.SGD(0.0), epochs=1, batch_size=64)  # the last minibatch has 8 samples

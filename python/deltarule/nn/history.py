@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, KeysView
 from functools import partial
+from itertools import chain
 from typing import Any
+
+
+COLUMNS = dict.fromkeys(
+    ("epoch", "train_loss", "train_error", "validation_loss", "validation_error", "seconds", "samples_per_second",
+     "learning_rate", "gradient_norms")
+)  # fmt: skip
 
 
 class DivergedError(ValueError):
@@ -30,7 +38,10 @@ class DivergedError(ValueError):
 
 
 class History:
-    """Numbers of every epoch.
+    """Numbers of every epoch, by epoch and by name.
+
+    As a table (pandas' DataFrame) does, it iterates over the names of its columns and its length is that of a column:
+    ``dict(history)`` has all of them, ``"validation_loss" in history`` asks for one.
 
     Attributes
     ----------
@@ -43,11 +54,18 @@ class History:
     best : dict or None
         With early stopping, the record of the epoch whose weights the net has now.
 
+    Raises
+    ------
+    KeyError
+        For a name that is not there; the choices are in the message.
+
     Examples
     --------
     >>> history = History([{"epoch": 1, "train_loss": 0.5}, {"epoch": 2, "train_loss": 0.25}])
     >>> history["train_loss"]
     [0.5, 0.25]
+    >>> list(history), len(history)
+    (['epoch', 'train_loss'], 2)
     """
 
     def __init__(self, epochs: list[dict[str, Any]] | None = None) -> None:
@@ -55,7 +73,19 @@ class History:
         self.best: dict[str, Any] | None = None
 
     def __getitem__(self, key: str) -> list[Any]:
-        return [record[key] for record in self.epochs]
+        if key not in self:
+            raise KeyError(f"History: there is no {key!r}; choices: {', '.join(self)}")
+        return [record.get(key) for record in self.epochs]
+
+    def __contains__(self, key: object) -> bool:
+        return any(key in record for record in self.epochs or [COLUMNS])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.keys())
+
+    def keys(self) -> KeysView[str]:
+        """Names of the numbers, also before the first epoch; what a callback adds to a record is one of them."""
+        return (dict.fromkeys(chain.from_iterable(self.epochs)) if self.epochs else COLUMNS).keys()
 
     def __len__(self) -> int:
         return len(self.epochs)
