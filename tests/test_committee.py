@@ -178,6 +178,10 @@ def test_regression():
     np.testing.assert_allclose(committee.predict(X), mean, atol=tolerance.OUTPUT)
     r2 = 1 - ((mean - VALUES) ** 2).sum(axis=0) / ((VALUES - VALUES.mean(axis=0)) ** 2).sum(axis=0)
     assert committee.score(X, VALUES) == pytest.approx(r2.mean(), abs=1e-4)
+    counts = np.rint(3 + 2 * X[:, 0]).astype(np.int64)
+    one = nn.Committee(nets(2, (5, 8, 1), loss="squared_error"))
+    one.fit(X, counts.astype(float), optimizer=nn.SGD(0.1), epochs=2)
+    assert one.score(X, counts) == one.score(X, counts.astype(float))
 
 
 def test_a_committee_beats_its_members():

@@ -332,6 +332,53 @@ def test_two_classes_with_one_output_and_squared_error():
     assert net.score(X, y) == np.mean((z > 0.5) == y) > 0.9
 
 
+COUNTS = np.rint(3 + 2 * X[:, 0]).astype(np.int64)
+
+
+@pytest.mark.parametrize("call", ["fit", "train_step", "evaluate"])
+def test_counts_are_no_labels_and_the_error_says_what_to_do(call):
+    net = nn.mlp([5, 1], loss="squared_error")
+    arguments = () if call == "evaluate" else (nn.SGD(0.01),)
+    hint = r"is -?\d; wanted labels from 0 to 1; regression wants floats: y.astype\(float\)$"
+    with pytest.raises(ValueError, match=hint):
+        getattr(net, call)(X, COUNTS, *arguments)
+    with pytest.raises(ValueError, match="wanted labels from 0 to 1$"):
+        nn.mlp([5, 1], loss="binary_cross_entropy").evaluate(X, COUNTS)
+
+
+@pytest.mark.parametrize("begin", ["fit", "train_step", "task", "load"])
+def test_a_net_of_regression_takes_counts_for_targets(begin, tmp_path):
+    nets = [nn.mlp([5, 1], loss="squared_error", seed=2) for _ in range(2)]
+    for index, net in enumerate(nets):
+        if begin == "task":
+            net.task = "regression"
+        elif begin == "train_step":
+            net.train_step(X, COUNTS.astype(float), nn.SGD(0.1))
+        else:
+            net.fit(X, COUNTS.astype(float), nn.SGD(0.1), epochs=1)
+        if begin == "load":
+            net.save(tmp_path / "net")
+            nets[index] = nn.Network.load(tmp_path / "net")
+    results = []
+    for net, y in zip(nets, (COUNTS, COUNTS.astype(float)), strict=True):
+        history = net.fit(X, y, nn.SGD(0.1), epochs=2, validation=(X, COUNTS))
+        step = net.train_step(X, y, nn.SGD(0.1))
+        assert (net.task, history["validation_error"]) == ("regression", [None, None])
+        results.append([history["validation_loss"], step, net.evaluate(X, y), net.score(X, y), weights(net)[0]])
+    assert all(np.array_equal(a, b) for a, b in zip(*results, strict=True))
+    nets[0].task = "classification"
+    assert nets[0].evaluate(X, (COUNTS > 3).astype(int))[1] is not None
+    with pytest.raises(ValueError, match="task is 'counting'; choices: classification, multi_label, regr"):
+        nets[0].task = "counting"
+
+
+def test_two_outputs_of_regression_still_take_labels():
+    net = nn.mlp([5, 2], loss="squared_error")
+    net.fit(X, TARGETS, nn.SGD(0.1), epochs=1)
+    net.fit(X, LABELS % 2, nn.SGD(0.1), epochs=1)
+    assert net.task == "classification"
+
+
 def test_perceptron_learns_by_its_rule():
     """w <- w + x (t - y), from 0: threshold units and the squared error (Rosenblatt 1958)."""
     y = (X @ np.array([1, -1, 0.5, 0, 2], np.float32) > 0).astype(float)

@@ -229,7 +229,7 @@ double Network::norm(const Array& gradient) const {
 }
 
 SampleSpec Network::spec(const char* op, bool validated) const {
-  return {op, inputs_, outputs(), dtype_, device_, validated};
+  return {op, inputs_, outputs(), dtype_, device_, validated, loss_ == Loss::squared_error};
 }
 
 Minibatch Network::minibatch(const Samples& samples, const Array& order, int64_t start, int64_t rows) {

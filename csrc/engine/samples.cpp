@@ -113,7 +113,9 @@ void Samples::take_labels(const SampleSpec& spec, const Array& y) {
   if (spec.validated || rows() == 0) return;
   const int64_t classes = std::max<int64_t>(spec.outputs, 2);
   const int64_t at = find(labels_, 0.0, classes);
-  if (at >= 0) refuse(spec.op, "y", labels_, at, "; wanted labels from 0 to ", classes - 1);
+  if (at >= 0)
+    refuse(spec.op, "y", labels_, at, "; wanted labels from 0 to ", classes - 1,
+           spec.real ? "; regression wants floats: y.astype(float)" : "");
 }
 
 void Samples::take_weight(const SampleSpec& spec, const Array& weight) {

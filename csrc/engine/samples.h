@@ -13,7 +13,8 @@ struct SampleSpec {
   int64_t inputs, outputs;
   DType dtype;
   Device& device;  // where they are wanted; what is elsewhere is copied there
-  bool validated;  // the values of these very arrays have been looked at before
+  bool validated;     // the values of these very arrays have been looked at before
+  bool real = false;  // targets may be any numbers: so may have been meant what came as labels
 };
 
 class Samples {

@@ -180,7 +180,8 @@ class Committee:
         """Share of right samples (multi-label: of samples with every label right), or R^2, see `Network.score`."""
         first = self.members[0]
         features = as_features(x, first.dtype, "score")
-        targets, meaning = as_targets(y, first.loss, first.dtype, "score")
+        real = self.task == REGRESSION and first.outputs == 1
+        targets, meaning = as_targets(y, first.loss, first.dtype, "score", real)
         targets = host(targets)
         first.engine.check_samples("score", features, targets)
         if len(features) == 0:

@@ -14,6 +14,7 @@ LABELS = np.dtype(np.int64)
 
 # What y means to a net. Labels: one class a sample; multi-label: every output is a yes or no of its own.
 CLASSIFICATION, MULTI_LABEL, REGRESSION = "classification", "multi_label", "regression"
+TASKS = (CLASSIFICATION, MULTI_LABEL, REGRESSION)
 
 
 def as_features(x: Any, dtype: str, where: str) -> Any:
@@ -27,15 +28,15 @@ def as_features(x: Any, dtype: str, where: str) -> Any:
     return array if array.dtype in FEATURE_DTYPES else array.astype(dtype)
 
 
-def as_targets(y: Any, loss: str, dtype: str, where: str) -> tuple[Any, str]:
+def as_targets(y: Any, loss: str, dtype: str, where: str, real: bool = False) -> tuple[Any, str]:
     """Labels int64 [N] or floating point targets [N,O], and what they mean.
 
-    Whole numbers [N] are labels; everything else is targets.
+    Whole numbers [N] are labels, unless they are known to be ``real`` ones; everything else is targets.
     """
-    if type(y) is np.ndarray and y.dtype == LABELS and y.ndim == 1:
+    if type(y) is np.ndarray and y.dtype == LABELS and y.ndim == 1 and not real:
         return y, CLASSIFICATION
     array = _as_numbers(y, "y", where)
-    if array.dtype.kind in "biu" and array.ndim == 1:
+    if array.dtype.kind in "biu" and array.ndim == 1 and not real:
         return array.astype(np.int64, copy=False), CLASSIFICATION
     array = array if array.dtype in TARGET_DTYPES else array.astype(dtype)
     if loss == "squared_error":

@@ -23,6 +23,7 @@ from .inputs import (
     CLASSIFICATION,
     MULTI_LABEL,
     REGRESSION,
+    TASKS,
     as_features,
     as_targets,
     as_weights,
@@ -67,7 +68,9 @@ class Network:
         As built.
     task : str
         What the targets mean: "classification", "multi_label" or "regression". Follows from the loss and from
-        what was trained: with integer labels [N] it is classification, whatever the loss.
+        what was trained: with integer labels [N] it is classification, whatever the loss. Regression wants floats,
+        ``y.astype(float)``; a net of one output that was trained on them, or set to ``task = "regression"``, takes
+        whole numbers [N] for targets, too.
     classes : list of str, or None
         Names of the classes,...
     image_shape : (height, width), or None
@@ -121,7 +124,8 @@ class Network:
         self.engine = self._new_engine(as_name(device, "Network: device"))
         self.outputs = [layer.units for layer in self.layers if isinstance(layer, Dense)][-1]
         self.device = str(self.engine.device)
-        self.task = _task(loss, self.outputs)
+        self._task = _task(loss, self.outputs)
+        self.takes_counts = False  # whole numbers [N] are targets, not labels
         self._rule: tuple[type[Optimizer], dict[str, Any], _core.Optimizer] | None = None
         self.classes: list[str] | None = None
         self.image_shape: tuple[int, int] | None = None
@@ -164,6 +168,18 @@ class Network:
     def __setstate__(self, state: dict[str, Any]) -> None:
         """The net as it was, on its device; on the CPU, with a warning, where that is not there."""
         model.restore(self, state)
+
+    @property
+    def task(self) -> str:
+        """What the targets mean, see `Network`."""
+        return self._task
+
+    @task.setter
+    def task(self, task: str) -> None:
+        if task not in TASKS:
+            raise ValueError(f"Network: task is {task!r}; choices: {', '.join(TASKS)}")
+        self._task = task
+        self.takes_counts = task == REGRESSION and self.outputs == 1
 
     @property
     def parameters(self) -> list[_core.Array]:
@@ -338,7 +354,7 @@ class Network:
             If the loss is NaN or infinite; the weights are as before.
         """
         features = as_features(x, self.dtype, "train_step")
-        targets, task = as_targets(y, self.loss, self.dtype, "train_step")
+        targets, task = as_targets(y, self.loss, self.dtype, "train_step", self.takes_counts)
         rule = self._rule_of(optimizer)
         if sample_weight is None:
             loss = self.engine.train_step(features, targets, rule)
@@ -346,7 +362,8 @@ class Network:
             loss = self.engine.train_step(
                 features, targets, rule, as_weights(sample_weight, self.dtype, "train_step")
             )
-        self.task = task
+        if task != self._task or task == REGRESSION:
+            self.task = task
         if not math.isfinite(loss):
             step = self.engine.step + 1
             raise DivergedError(
@@ -369,7 +386,7 @@ class Network:
     def evaluate(self, x: Any, y: Any, sample_weight: Any = None) -> tuple[float, float | None]:
         """Mean loss, and share of wrong samples (None where y is real numbers), without dropout."""
         features = as_features(x, self.dtype, "evaluate")
-        targets, task = as_targets(y, self.loss, self.dtype, "evaluate")
+        targets, task = as_targets(y, self.loss, self.dtype, "evaluate", self.takes_counts)
         weights = as_weights(sample_weight, self.dtype, "evaluate")
         loss, errors = self.engine.evaluate(features, targets, EVALUATE_ROWS, weights)
         check_targets(targets, self.loss, "evaluate")
@@ -406,17 +423,17 @@ class Network:
 
     def _samples(self, x: Any, y: Any, sample_weight: Any, where: str) -> tuple[Any, Any, Any]:
         features = as_features(x, self.dtype, where)
-        targets, _ = as_targets(y, self.loss, self.dtype, where)
+        targets, _ = as_targets(y, self.loss, self.dtype, where, self.takes_counts)
         check_targets(targets, self.loss, where)
         return features, targets, as_weights(sample_weight, self.dtype, where)
 
     def predict(self, x: Any) -> npt.NDArray[Any]:
         """x[N,I] -> labels int64 [N] (classification), 0 or 1 [N,O] (multi-label), or values [N,O]."""
         z = self.forward(x)
-        if self.task == REGRESSION:
+        if self._task == REGRESSION:
             return z
         threshold = 0.5 if self.loss == "squared_error" else 0.0
-        if self.task == MULTI_LABEL:
+        if self._task == MULTI_LABEL:
             return (z > threshold).astype(np.int64)
         if self.outputs == 1:
             return (z[:, 0] > threshold).astype(np.int64)

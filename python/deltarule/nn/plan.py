@@ -63,7 +63,7 @@ class Plan:
     ) -> Plan:
         """Check the arguments of `fit`; TypeError or ValueError with one line."""
         weights = as_weights(sample_weight, net.dtype, "fit")
-        features, targets, task = _samples(net, x, y, weights, "fit")
+        features, targets, task = _samples(net, x, y, weights, "fit", net.takes_counts)
         rows = as_rows(batch_size, "fit: batch_size", len(features))
         if schedule is not None and not callable(schedule):
             raise TypeError(
@@ -140,9 +140,11 @@ def _describe(callback: Callback) -> str:
     return f"{kind.__module__}.{kind.__qualname__}" if kind.__repr__ is object.__repr__ else repr(callback)
 
 
-def _samples(net: Network, x: Any, y: Any, weights: Any, where: str) -> tuple[Any, Any, str]:
+def _samples(
+    net: Network, x: Any, y: Any, weights: Any, where: str, real: bool
+) -> tuple[Any, Any, str]:
     features = _contiguous(as_features(x, net.dtype, where))
-    targets, task = as_targets(y, net.loss, net.dtype, where)
+    targets, task = as_targets(y, net.loss, net.dtype, where, real)
     targets = _contiguous(own_labels(targets))
     net.engine.check_samples(where, features, targets, weights)
     check_targets(targets, net.loss, where)
@@ -155,7 +157,8 @@ def _validation(net: Network, validation: Any, task: str) -> Arrays:
     if not isinstance(validation, (tuple, list)) or len(validation) != 2:
         length = f" of {len(validation)}" if isinstance(validation, (tuple, list)) else ""
         raise ValueError(f"fit: validation is a {type(validation).__name__}{length}; wanted a pair (x, y)")
-    features, targets, own_task = _samples(net, validation[0], validation[1], None, "fit: validation")
+    real = task == REGRESSION and net.outputs == 1
+    features, targets, own_task = _samples(net, *validation, None, "fit: validation", real)
     if own_task != task:
         raise ValueError(f"fit: y of validation is for {own_task}, y for {task}; wanted the same")
     return features, targets
