@@ -262,7 +262,7 @@ def test_bad_input(device, one_line):
         codec.autoencoder_steps(x, order, 5, rule, loss="mse")
     with one_line(ValueError, "set_slots: 'm.1' is missing"):
         codec.set_slots({"m.0": w})
-    with one_line(ValueError, r"set_input_transform: scale is \(9,\); wanted \(13,\)"):
+    with one_line(ValueError, r"standardize: scale is \(9,\); wanted \(13,\)"):
         codec.set_input_transform(None, np.zeros(9))
     own, _ = engine(oracle("float32", own=True), "float32", device)
     with one_line(ValueError, "the codec has v of its own; wanted w transposed"):
@@ -271,5 +271,5 @@ def test_bad_input(device, one_line):
 
 def test_a_transform_that_is_not_finite_is_refused():
     codec = _core.Codec(*(np.zeros(shape, np.float32) for shape in ((3, 2), (2,), (3,))))
-    with pytest.raises(ValueError, match=r"set_input_transform: scale\[1\] is nan"):
+    with pytest.raises(ValueError, match=r"standardize: scale\[1\] is nan"):
         codec.set_input_transform(np.zeros(3, np.float32), np.array([1, np.nan, 1], np.float32))

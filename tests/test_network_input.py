@@ -222,16 +222,16 @@ def test_train_steps_says_what_is_wrong(one_line, change, error, match):
 
 @pytest.mark.parametrize("method", ["evaluate", "outputs", "gradients"])
 def test_the_other_methods_say_it_too(one_line, method):
-    y = {} if method == "outputs" else {"y": Y}
-    with one_line(ValueError, f"^{method}: x has 6 features, the network has 7 inputs"):
+    y, name = ({}, "forward") if method == "outputs" else ({"y": Y}, method)
+    with one_line(ValueError, f"^{name}: x has 6 features, the network has 7 inputs"):
         getattr(network(), method)(X[:, :6], **y)
-    with one_line(ValueError, rf"^{method}: x\[1, 0\] is nan"):
+    with one_line(ValueError, rf"^{name}: x\[1, 0\] is nan"):
         getattr(network(), method)(spoilt(X, (1, 0), np.nan), **y)
     if method != "outputs":
-        with one_line(ValueError, f"^{method}: x has no rows"):
+        with one_line(ValueError, f"^{name}: x has no rows"):
             getattr(network(), method)(X[:0], Y[:0])
     if method != "gradients":
-        with one_line(ValueError, f"^{method}: batch_size is 0; wanted at least 1"):
+        with one_line(ValueError, f"^{name}: batch_size is 0; wanted at least 1"):
             getattr(network(), method)(X, **y, batch_size=0)
 
 
@@ -258,7 +258,7 @@ NAMES = [
     (dict(dtype="float16"), "Network: dtype is 'float16'; choose one of: float32, float64"),
     (dict(precision="low"), "Network: precision is 'low'; choose one of: highest, high, medium"),
     (dict(inputs=0), "Network: inputs is 0; wanted at least 1"),
-    (dict(units=0), "add_dense: units is 0; wanted at least 1"),
+    (dict(units=0), "Dense: units is 0; wanted at least 1"),
 ]
 
 
@@ -270,9 +270,9 @@ def test_building_says_what_is_wrong(one_line, change, match):
 
 def test_building_lists_the_choices(one_line):
     core = network()
-    with one_line(ValueError, "^add_dense: activation is 'swish'; choose one of: linear, threshold, sigmoid"):
+    with one_line(ValueError, "^Dense: activation is 'swish'; choose one of: linear, threshold, sigmoid"):
         core.add_dense(3, "swish", 0.0, True)
-    with one_line(ValueError, r"^add_dropout: rate is 1; wanted a number in \[0, 1\)"):
+    with one_line(ValueError, r"^Dropout: rate is 1; wanted a number in \[0, 1\)"):
         core.add_dropout(1.0)
     with one_line(_core.DeviceError, "^device is 'tpu'; this machine and build have: cpu"):
         network(device="tpu")
@@ -284,7 +284,7 @@ def test_building_lists_the_choices(one_line):
 @pytest.mark.parametrize("value", [-1.0, np.nan, np.inf])
 def test_settings_out_of_range(one_line, name, value):
     settings = {"lr": 0.1, name: value}
-    with one_line(ValueError, f"^Optimizer: the optimizer's {name} is .*; wanted"):
+    with one_line(ValueError, f"^Optimizer: {name} is .*; wanted"):
         _core.Optimizer("adam", **settings)
     optimizer = _core.Optimizer("adam", 0.1)
     setattr(optimizer, name, value)
@@ -303,7 +303,7 @@ def test_optimizers_attributes():
 
 def test_networks_that_cannot_be_trained(one_line):
     empty = _core.Network(7, "softmax_cross_entropy")
-    with one_line(ValueError, "^outputs: the network's last layer must be a dense one"):
+    with one_line(ValueError, "^forward: the network's last layer must be a dense one"):
         empty.outputs(X)
     last = network()
     last.add_dropout(0.5)
@@ -334,9 +334,9 @@ def test_slots_that_do_not_fit(one_line):
 
 
 def test_transforms_that_do_not_fit(one_line):
-    with one_line(ValueError, r"^set_input_transform: shift is \(6,\); wanted \(7,\)"):
+    with one_line(ValueError, r"^standardize: shift is \(6,\); wanted \(7,\)"):
         network().set_input_transform(np.zeros(6), None)
-    with one_line(ValueError, r"^set_input_transform: scale\[2\] is nan; wanted finite numbers"):
+    with one_line(ValueError, r"^standardize: scale\[2\] is nan; wanted finite numbers"):
         network().set_input_transform(None, spoilt(np.ones(7), 2, np.nan))
 
 

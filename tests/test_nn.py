@@ -231,7 +231,7 @@ def test_standardize_refuses():
     net = nn.mlp([5, 3])
     with pytest.raises(ValueError, match="one of shift and scale is None"):
         net.standardize(np.zeros(5), None)
-    with pytest.raises(ValueError, match=r"shift is \(4,\)"):
+    with pytest.raises(ValueError, match=r"^standardize: shift is \(4,\)"):
         net.standardize(np.zeros(4), np.ones(4))
     with pytest.raises(ValueError, match="finite"):
         net.standardize(np.zeros(5), np.full(5, np.inf))
@@ -432,8 +432,16 @@ def test_bad_samples_are_refused(call, x, y, error, message):
 )
 @pytest.mark.parametrize("call", ["predict", "predict_proba", "forward"])
 def test_bad_samples_are_refused_at_predict(call, x, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=f"^{call}: .*{message}") as caught:
         getattr(nn.mlp([5, 3]), call)(x)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("loss", ["softmax_cross_entropy", "squared_error"])
+def test_score_speaks_for_itself(loss):
+    for x, y, message in ((X[:, :4], LABELS, "4 features"), (X[:0], LABELS[:0], "no rows|wanted"), (X, "ab", "y is")):
+        with pytest.raises((TypeError, ValueError), match=f"^score: .*({message})"):
+            nn.mlp([5, 3], loss=loss).score(x, y)
 
 
 @pytest.mark.parametrize("call", ["predict", "predict_proba", "forward", "activations"])
@@ -486,7 +494,7 @@ def test_targets_of_a_cross_entropy_are_probabilities(y, ends):
 @pytest.mark.parametrize(
     ("optimizer", "error", "message"),
     [
-        (nn.SGD(-0.1), ValueError, "lr is -0.1"),
+        (nn.SGD(-0.1), ValueError, "^SGD: lr is -0.1; wanted a finite number, at least 0"),
         (nn.SGD(math.nan), ValueError, "lr is -?nan"),
         (nn.SGD("fast"), TypeError, "SGD: lr is 'fast'; wanted a number"),
         (nn.SGD(0.1, weight_decay=-1), ValueError, "weight_decay is -1"),

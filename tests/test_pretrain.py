@@ -475,6 +475,9 @@ def test_a_pruned_net_is_refused(one_line):
 
 
 def test_unroll_and_codes_of_what_is_not_there(one_line):
+    for call, arguments in ((pretrain.codes, (1,)), (pretrain.reconstruct, ())):
+        with one_line(ValueError, f"^{call.__name__}: x has 5 features, the network has 12 inputs"):
+            call(new_net(), X[:, :5], *arguments)
     with one_line(ValueError, "codes: layers is 4; wanted 1 to 3"):
         pretrain.codes(new_net(), X, 4)
     with one_line(ValueError, "unroll: layers is 4; the net has 3"):

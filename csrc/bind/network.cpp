@@ -16,16 +16,17 @@ void bind_optimizer(py::module_& m) {
   using O = OptimizerSettings;
   py::class_<O>(m, "Optimizer")
       .def(py::init([](const std::string& kind, double lr, double momentum, double beta1, double beta2, double eps,
-                       double weight_decay, double clip_norm) {
+                       double weight_decay, double clip_norm, const std::string& name) {
              O settings;
              settings.set_name(kind);
              settings.lr = lr, settings.momentum = momentum, settings.beta1 = beta1, settings.beta2 = beta2;
              settings.eps = eps, settings.weight_decay = weight_decay, settings.clip_norm = clip_norm;
-             settings.validate("Optimizer");
+             settings.validate(name.c_str(), ": ");
              return settings;
            }),
            py::arg("kind"), py::arg("lr"), py::arg("momentum") = 0.0, py::arg("beta1") = 0.9, py::arg("beta2") = 0.999,
-           py::arg("eps") = 1e-8, py::arg("weight_decay") = 0.0, py::arg("clip_norm") = 0.0)
+           py::arg("eps") = 1e-8, py::arg("weight_decay") = 0.0, py::arg("clip_norm") = 0.0,
+           py::arg("name") = "Optimizer")
       .def_property("kind", &O::name, &O::set_name)
       .def_readwrite("lr", &O::lr)
       .def_readwrite("momentum", &O::momentum)

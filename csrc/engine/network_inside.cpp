@@ -14,7 +14,7 @@ Array view(const void* data, int64_t rows, int64_t cols, DType dtype, Device& de
 
 // x[N,I] -> [N,O]
 Array Network::outputs_of(const Array& x, int64_t batch_size, bool validated) {
-  const char* op = "outputs";
+  const char* op = "forward";
   std::lock_guard lock(mutex_);
   require_trainable(op);
   const Samples samples(spec(op, validated), x, std::nullopt, std::nullopt);

@@ -18,17 +18,17 @@ Network::Network(int64_t inputs, const std::string& loss, const std::string& dty
 
 void Network::add_dense(int64_t units, const std::string& activation, std::optional<double> slope, bool bias) {
   std::lock_guard lock(mutex_);
-  const auto kind = find_name<Activation>("add_dense: activation", activation, kActivations);
-  check<ValueError>(units >= 1, "add_dense: units is ", units, "; wanted at least 1");
+  const auto kind = find_name<Activation>("Dense: activation", activation, kActivations);
+  check<ValueError>(units >= 1, "Dense: units is ", units, "; wanted at least 1");
   const double value = slope.value_or(kActivations[static_cast<int>(kind)].default_slope);
-  check<ValueError>(std::isfinite(value), "add_dense: slope is ", value, "; wanted a finite number");
+  check<ValueError>(std::isfinite(value), "Dense: slope is ", value, "; wanted a finite number");
   if (parameters_.empty()) lowest_ = layers_.size();
   add(std::make_unique<Dense>(outputs(), units, kind, value, bias, dtype_, device_));
 }
 
 void Network::add_dropout(double rate) {
   std::lock_guard lock(mutex_);
-  check<ValueError>(rate >= 0.0 && rate < 1.0, "add_dropout: rate is ", rate, "; wanted a number in [0, 1)");
+  check<ValueError>(rate >= 0.0 && rate < 1.0, "Dropout: rate is ", rate, "; wanted a number in [0, 1)");
   add(std::make_unique<Dropout>(outputs(), rate, static_cast<int64_t>(layers_.size())));
 }
 
@@ -47,7 +47,7 @@ void Network::add(std::unique_ptr<Layer> layer) {
 
 void Network::require_trainable(const char* op) const {
   check<ValueError>(!layers_.empty() && layers_.back()->weight(), op,
-                    ": the network's last layer must be a dense one; use add_dense");
+                    ": the network's last layer must be a dense one");
   check<ValueError>(loss_ != Loss::softmax_cross_entropy || outputs() >= 2, op,
                     ": softmax_cross_entropy with 1 output is always 0; wanted at least 2, or binary_cross_entropy");
 }
@@ -113,15 +113,15 @@ Array transform_row(const char* name, const std::optional<Array>& given, double 
                     Device& device) {
   Array row = Array::empty({inputs}, dtype, cpu_device());
   if (given) {
-    check<ValueError>(given->shape() == Shape{inputs}, "set_input_transform: ", name, " is ", given->shape(),
+    check<ValueError>(given->shape() == Shape{inputs}, "standardize: ", name, " is ", given->shape(),
                       "; wanted (", inputs, ",)");
-    assign("set_input_transform", row, *given);
+    assign("standardize", row, *given);
   }
   for (int64_t i = 0; i < inputs; ++i) {
     if (dtype == DType::float32 && !given) row.as<float>()[i] = static_cast<float>(otherwise);
     if (dtype == DType::float64 && !given) row.as<double>()[i] = otherwise;
     const double value = dtype == DType::float32 ? row.as<float>()[i] : row.as<double>()[i];
-    check<ValueError>(std::isfinite(value), "set_input_transform: ", name, "[", i, "] is ", value,
+    check<ValueError>(std::isfinite(value), "standardize: ", name, "[", i, "] is ", value,
                       "; wanted finite numbers");
   }
   return row.on(device);

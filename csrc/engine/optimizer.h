@@ -22,9 +22,10 @@ struct OptimizerSettings {
     return clip_norm == 0.0 && (kind == Optimizer::sgd || kind == Optimizer::momentum || kind == Optimizer::nesterov);
   }
 
-  void validate(const char* op) const {
-    const auto require = [op](bool ok, const char* name, double value, const char* wanted) {
-      check<ValueError>(ok, op, ": the optimizer's ", name, " is ", value, "; wanted ", wanted);
+  // `op` and `whose` begin the message.
+  void validate(const char* op, const char* whose = ": the optimizer's ") const {
+    const auto require = [&](bool ok, const char* name, double value, const char* wanted) {
+      check<ValueError>(ok, op, whose, name, " is ", value, "; wanted ", wanted);
     };
     const auto at_least_0 = [&](const char* name, double value) {
       require(value >= 0.0 && std::isfinite(value), name, value, "a finite number, at least 0");

@@ -345,6 +345,7 @@ class Optimizer:
         eps: float = 1e-8,
         weight_decay: float = 0.0,
         clip_norm: float = 0.0,
+        name: str = "Optimizer",
     ) -> None: ...
 
 class StepsResult:

@@ -17,7 +17,7 @@ from .._through import host
 from . import files, model
 from .callbacks import Callback
 from .history import History
-from .inputs import MULTI_LABEL, REGRESSION, as_features, as_targets
+from .inputs import MULTI_LABEL, REGRESSION, as_features, as_targets, saying
 from .network import Network
 from .scores import as_labels, r2
 
@@ -166,9 +166,11 @@ class Committee:
         return self._predict(x, self.task)
 
     def _predict(self, x: Any, task: str) -> npt.NDArray[Any]:
+        with saying("predict"):
+            real = task == REGRESSION or self.members[0].loss == "squared_error"
+            means = self.forward(x) if real else self.predict_proba(x)
         if task == REGRESSION:
-            return self.forward(x)
-        means = self.forward(x) if self.members[0].loss == "squared_error" else self.predict_proba(x)
+            return means
         if task == MULTI_LABEL:
             return (means > 0.5).astype(np.int64)
         if means.shape[1] == 1:

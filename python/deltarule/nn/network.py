@@ -28,6 +28,8 @@ from .inputs import (
     as_targets,
     as_weights,
     check_targets,
+    renamed,
+    saying,
 )
 from .layers import Dense, Dropout, Layer
 from .optimizers import Optimizer
@@ -429,7 +431,10 @@ class Network:
 
     def predict(self, x: Any) -> npt.NDArray[Any]:
         """x[N,I] -> labels int64 [N] (classification), 0 or 1 [N,O] (multi-label), or values [N,O]."""
-        z = self.forward(x)
+        try:
+            z = self.forward(x)
+        except (TypeError, ValueError) as error:
+            raise renamed(error, "predict") from None
         if self._task == REGRESSION:
             return z
         threshold = 0.5 if self.loss == "squared_error" else 0.0
@@ -454,7 +459,8 @@ class Network:
             raise ValueError(
                 "predict_proba: loss is squared_error; wanted a cross-entropy (forward gives the outputs)"
             )
-        z = self.forward(x)
+        with saying("predict_proba"):
+            z = self.forward(x)
         if self.loss == "softmax_cross_entropy":
             return np.asarray(_core.softmax(z, 1))
         p = np.asarray(_core.activate(z, "sigmoid"))
@@ -472,9 +478,12 @@ class Network:
                 # To the engine they are real numbers, or yes and no output by output; to `predict` they are classes.
                 self.engine.check_samples("score", features, targets)
                 targets = as_labels(host(targets), self.task)
-            _, error = self.evaluate(features, targets)
+            with saying("score"):
+                _, error = self.evaluate(features, targets)
             return 1 - (error or 0.0)
-        return r2(self.forward(x), host(as_targets(y, self.loss, self.dtype, "score")[0]))
+        with saying("score"):
+            values = self.forward(x)
+        return r2(values, host(as_targets(y, self.loss, self.dtype, "score")[0]))
 
     def save(self, path: PathLike) -> None:
         """Write the model as safetensors; on failure (OSError) an older file of that name is as it was."""

@@ -26,7 +26,8 @@ class Optimizer:
 
     def build(self) -> _core.Optimizer:
         """The engine's optimiser; it checks the values."""
-        return _core.Optimizer(self.kind, **{name: value or 0.0 for name, value in self._numbers().items()})
+        numbers = {name: value or 0.0 for name, value in self._numbers().items()}
+        return _core.Optimizer(self.kind, **numbers, name=type(self).__name__)
 
     def to_json(self) -> dict[str, Any]:
         """Kind and settings, as a checkpoint holds them."""

@@ -12,6 +12,7 @@ from .._core import activate
 from .._numbers import as_count
 from .._through import host
 from ..nn import init
+from ..nn.inputs import saying
 from ..nn.layers import Dense
 from ..nn.network import Network
 from .record import Pretraining
@@ -30,7 +31,8 @@ def codes(net: Network, x: Any, layers: int) -> npt.NDArray[Any]:
     most = len(dense_layers(net))
     if not 1 <= count <= most:
         raise ValueError(f"codes: layers is {count}; wanted 1 to {most}, the dense layers of the net")
-    return part_of(net, 0, count).forward(x)
+    with saying("codes"):
+        return part_of(net, 0, count).forward(x)
 
 
 def unroll(
@@ -107,5 +109,6 @@ def unroll(
 
 def reconstruct(net: Network, x: Any) -> npt.NDArray[Any]:
     """What a deep auto-encoder makes of x[N,I]: its outputs [N,I], logits turned into values in [0, 1]."""
-    z = net.forward(x)
+    with saying("reconstruct"):
+        z = net.forward(x)
     return np.asarray(activate(z, "sigmoid")) if net.loss == "binary_cross_entropy" else z
