@@ -543,3 +543,14 @@ def test_copies_go_on_to_the_same_bits(copied, optimizer):
     assert same(weights(net), weights(other))
     other.parameters[0][...] = 0  # memory of its own
     assert weights(net)[0].any()
+
+
+@pytest.mark.parametrize("rule", [nn.SGD, nn.Momentum, nn.Nesterov, nn.Adam, nn.AdamW], ids=lambda r: r.kind)
+def test_weights_decay_and_biases_do_not(rule):
+    """Where the gradient is 0."""
+    net = nn.Network([nn.Dense(2)], inputs=5, loss="squared_error", init=nn.init.Uniform(1.0))
+    net.parameters[1][...] = 1.0
+    before = weights(net)
+    net.train_step(X, net.forward(X), rule(0.1, weight_decay=0.5))
+    assert (np.abs(weights(net)[0]) < np.abs(before[0])).all()
+    np.testing.assert_array_equal(weights(net)[1], before[1])

@@ -65,7 +65,7 @@ def _hidden(ctx: click.Context, parameter: click.Parameter, value: str) -> tuple
               metavar="RATE", help="Part of the hidden units left out at each step. "
               "[default: 0.2 for classes, 0 with the squared error]")  # fmt: skip
 @click.option("--weight-decay", type=FiniteRange(min=0), metavar="FACTOR",
-              help="[default: 0.01 for adamw, else 0]")  # fmt: skip
+              help="Of weights alone, not of biases. [default: 0.01 for adamw, else 0]")  # fmt: skip
 @click.option("--validation", default=0.1, show_default=True, type=FiniteRange(0, 1, max_open=True),
               metavar="PART", help="Part of the training samples kept for validation.")  # fmt: skip
 @click.option("--early-stopping", is_flag=False, flag_value=PATIENCE, type=click.IntRange(min=0),

@@ -1,4 +1,7 @@
-"""Optimisers: settings here, arithmetic in csrc/formulas/optimizers.h. g is the gradient, w a parameter."""
+"""Optimisers: settings here, arithmetic in csrc/formulas/optimizers.h. g is the gradient, w a parameter.
+
+Weight decay is for weights: biases have none, whatever the optimiser.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +22,8 @@ class Optimizer:
         Name in ``_core.optimizers()``.
     lr : float
         Learning rate; a schedule multiplies it.
+    weight_decay : float
+        Of all five; of weights alone, not of biases.
     """
 
     kind: ClassVar[str]
@@ -49,7 +54,7 @@ class SGD(Optimizer):
     lr : float
         Learning rate.
     weight_decay : float
-        Factor of the L2 penalty's gradient.
+        Factor of the L2 penalty's gradient. Biases do not decay.
     clip_norm : float, optional
         Where the norm of the whole gradient is larger, it is scaled down to this.
 
@@ -88,7 +93,7 @@ class Nesterov(Optimizer):
 class Adam(Optimizer):
     """m, v: running means of g and g^2; w <- w - lr m' / (sqrt(v') + eps), m' and v' without their bias.
 
-    Weight decay is added to g. Ref: Kingma & Ba, "Adam", ICLR 2015.
+    Weight decay, of weights alone, is added to g. Ref: Kingma & Ba, "Adam", ICLR 2015.
     """
 
     kind = "adam"
@@ -102,7 +107,7 @@ class Adam(Optimizer):
 
 @dataclass
 class AdamW(Optimizer):
-    """Adam with the decay outside the means: w <- (1 - lr weight_decay) w, then Adam's step.
+    """Adam with the decay outside the means: w <- (1 - lr weight_decay) w (not for biases), then Adam's step.
 
     Ref: Loshchilov & Hutter, "Decoupled weight decay regularization", ICLR 2019.
     """

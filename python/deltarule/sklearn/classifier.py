@@ -36,7 +36,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
     alpha : float
         L2 penalty: a minibatch of n rows has the loss mean l + alpha / (2 n) sum w^2 over all weights w, biases left
         out. (With sample weights n is the rows times the mean weight of all samples.) With "adamw" it is the
-        decoupled decay itself, w <- (1 - lr alpha) w.
+        decoupled decay itself, w <- (1 - lr alpha) w, of weights alone as well.
     batch_size : int or "auto"
         Rows of a minibatch; "auto" is min(200, N).
     learning_rate : "constant", "invscaling" or "adaptive"
