@@ -187,6 +187,23 @@ def test_schedule_sets_the_rate_of_every_step():
     assert history["learning_rate"] == [0.2 * schedule(0.75), 0.2 * schedule(1.75)]
 
 
+@pytest.mark.parametrize("late", [-1, math.inf, None, "a"])
+def test_a_schedule_that_goes_wrong_late_says_when(late):
+    net, count = new_net(), Count()
+    with pytest.raises((TypeError, ValueError), match=r"^fit: schedule\(2\) gave .*; wanted a finite") as caught:
+        net.fit(X, Y, epochs=4, callbacks=[count], schedule=lambda epoch: 1 if epoch < 2 else late)
+    assert count.calls == ["begin", 1, 2, "end"]
+    assert "\n" not in str(caught.value)
+
+
+def test_numbers_of_every_kind_are_factors():
+    losses = [
+        new_net().fit(X, Y, epochs=1, schedule=lambda epoch, one=one: one)["train_loss"]
+        for one in (1.0, 1, True, np.float32(1), np.array(1.0), np.int64(1))
+    ]
+    assert losses == losses[:1] * len(losses)
+
+
 # Callbacks and early stopping
 
 
@@ -244,12 +261,12 @@ def test_min_delta_counts_for_patience_but_not_for_the_weights():
         ({"validation": (XV, np.eye(3)[YV])}, None, ""),
         ({"sample_weight": np.ones(3)}, ValueError, r"sample_weight is \(3,\)"),
         ({"sample_weight": -np.ones(200)}, ValueError, r"sample_weight\[0\] is -1"),
-        ({"schedule": lambda epoch: math.nan}, ValueError, r"rates\[0\] is -?nan"),
-        (
-            {"schedule": lambda epoch: -1.0},
-            ValueError,
-            r"rates\[0\] is -0.1; wanted a finite number, at least 0",
-        ),
+        ({"schedule": lambda epoch: math.nan}, ValueError, r"fit: schedule\(0\) gave nan; wanted a finite"),
+        ({"schedule": lambda epoch: -1}, ValueError, r"schedule\(0\) gave -1; wanted a finite number, at least 0"),
+        ({"schedule": lambda epoch: None}, TypeError, r"schedule\(0\) gave None; wanted a finite number"),
+        ({"schedule": lambda epoch: "a"}, TypeError, r"schedule\(0\) gave 'a'; wanted a finite number"),
+        ({"schedule": lambda epoch: np.ones(1)}, TypeError, r"schedule\(0\) gave array\(\[1.\]\); wanted"),
+        ({"schedule": nn.Cosine}, TypeError, "fit: schedule is the class Cosine; wanted a function of the epoch"),
         ({"schedule": 0.5}, TypeError, "schedule is 0.5; wanted a function"),
         ({"callbacks": nn.EarlyStopping()}, TypeError, r"callbacks is Early.*; wanted a list of nn.Callback"),
         ({"callbacks": None}, TypeError, "callbacks is None; wanted a list of nn.Callback"),

@@ -34,6 +34,8 @@ def test_warmup_is_continuous_and_then_starts_at_its_own_zero():
         (lambda: nn.Step(3, "0.5"), "Step: factor is '0.5'; wanted a number"),
         (lambda: nn.Exponential([0.9]), r"Exponential: factor is \[0.9\]; wanted a number"),
         (lambda: nn.Warmup("2"), "Warmup: epochs is '2'; wanted a number"),
+        (lambda: nn.Warmup(1, then=0.5), "Warmup: then is 0.5; wanted a function of the epoch, such as nn.Cos"),
+        (lambda: nn.Warmup(1, nn.Cosine), "Warmup: then is the class Cosine; wanted a function of the epoch"),
     ],
 )
 def test_what_is_no_number(make, message):
@@ -52,7 +54,6 @@ def test_what_is_no_number(make, message):
         (lambda: nn.Cosine(5, end=-0.1), "Cosine: end is -0.1"),
         (lambda: nn.Warmup(0), "Warmup: epochs is 0"),
         (lambda: nn.Warmup(1, start=2), "Warmup: start is 2; wanted 0 to 1"),
-        (lambda: nn.Warmup(1, then=0.5), "Warmup: then is 0.5; wanted a schedule"),
     ],
 )
 def test_refusals(make, message):

@@ -280,7 +280,7 @@ class Network:
         validation : (x, y), optional
             Evaluated after every epoch.
         schedule : function of the epoch, optional
-            Multiplies the learning rate of every step; see `deltarule.nn.schedules`.
+            Multiplies the learning rate of every step, by a finite number, at least 0; see `deltarule.nn.schedules`.
         callbacks : sequence of Callback
         progress : bool or "always"
             A progress bar on stderr; True shows it on a terminal only.
@@ -302,7 +302,8 @@ class Network:
         Raises
         ------
         TypeError, ValueError
-            For bad input, before anything has changed.
+            For bad input, before anything has changed; also where a schedule gives no such number, after the steps
+            before.
         DivergedError
             If the loss turns NaN or infinite. The weights are then those of the end of the last good epoch
             (with early stopping those of the best epoch), and the optimiser's state is empty. Where a checkpoint's own

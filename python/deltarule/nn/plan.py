@@ -18,7 +18,8 @@ from .callbacks import Callback, EarlyStopping
 from .inputs import CLASSIFICATION, REGRESSION, as_features, as_targets, as_weights, check_targets, own_labels
 from .optimizers import SGD, Optimizer
 from .optimizers import check as check_optimizer
-from .schedules import Schedule, describe
+from .schedules import Schedule, describe, factor
+from .schedules import check as check_schedule
 
 if TYPE_CHECKING:
     from .network import Network
@@ -65,10 +66,9 @@ class Plan:
         weights = as_weights(sample_weight, net.dtype, "fit")
         features, targets, task = _samples(net, x, y, weights, "fit", net.takes_counts)
         rows = as_rows(batch_size, "fit: batch_size", len(features))
-        if schedule is not None and not callable(schedule):
-            raise TypeError(
-                f"fit: schedule is {schedule!r}; wanted a function of the epoch, such as nn.Cosine(10)"
-            )
+        if schedule is not None:
+            check_schedule(schedule, "fit: schedule")
+            factor(schedule, 0.0)
         held_out = None if validation is None else _validation(net, validation, task)
         _check_callbacks(callbacks, held_out is not None, task)
         image_shape = angle_factor = None
@@ -107,7 +107,8 @@ class Plan:
         """Learning rates of steps first to last - 1 of an epoch, all from 0; None: the optimiser's."""
         if self.schedule is None:
             return None
-        factors = [self.schedule(epoch + step / self.steps) for step in range(first, last)]
+        steps = self.steps
+        factors = [factor(self.schedule, epoch + step / steps) for step in range(first, last)]
         return self.optimizer.lr * np.array(factors, dtype=np.float64)
 
     def stateful(self) -> list[Callback]:

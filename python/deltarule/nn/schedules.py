@@ -1,6 +1,7 @@
 """Learning rate schedules: functions of the epoch (with its fraction) that multiply the learning rate.
 
-Any function float -> float will do. ``schedule(2.5)`` is asked in the middle of the third epoch.
+Any function of a float that gives a finite number, at least 0, will do. ``schedule(2.5)`` is asked in the middle of the
+third epoch; ``schedule(0.0)`` once more, before anything changes.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields, is_dataclass
 from functools import partial
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -110,14 +112,32 @@ class Warmup:
         _check_numbers(self, "epochs", "start")
         _check(self.epochs > 0, f"Warmup: epochs is {self.epochs}; wanted more than 0")
         _check(0 <= self.start <= 1, f"Warmup: start is {self.start}; wanted 0 to 1")
-        _check(
-            callable(self.then), f"Warmup: then is {self.then!r}; wanted a schedule, such as nn.Cosine(10)"
-        )
+        check(self.then, "Warmup: then")
 
     def __call__(self, epoch: float) -> float:
         if epoch >= self.epochs:
             return self.then(epoch - self.epochs)
         return self.start + (1 - self.start) * epoch / self.epochs
+
+
+def check(schedule: object, what: str) -> None:
+    """TypeError if ``schedule`` is no function of the epoch."""
+    if not callable(schedule) or isinstance(schedule, type):
+        shown = f"the class {schedule.__name__}" if isinstance(schedule, type) else repr(schedule)
+        raise TypeError(f"{what} is {shown}; wanted a function of the epoch, such as nn.Cosine(10)")
+
+
+def factor(schedule: Schedule, epoch: float) -> float:
+    """schedule(epoch); TypeError or ValueError if that is no factor."""
+    value: Any = schedule(epoch)
+    if type(value) is float and 0 <= value < math.inf:  # as most come
+        return value
+    number = value.item() if isinstance(value, np.ndarray) and value.ndim == 0 else value
+    if not isinstance(number, Real):
+        raise TypeError(f"fit: schedule({epoch:g}) gave {value!r}; wanted a finite number, at least 0")
+    if not 0 <= number < math.inf:
+        raise ValueError(f"fit: schedule({epoch:g}) gave {value}; wanted a finite number, at least 0")
+    return float(number)
 
 
 def describe(schedule: Schedule | None) -> str:
