@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import math
 import pickle
 
@@ -497,6 +498,8 @@ def test_targets_of_a_cross_entropy_are_probabilities(y, ends):
         (nn.SGD(-0.1), ValueError, "^SGD: lr is -0.1; wanted a finite number, at least 0"),
         (nn.SGD(math.nan), ValueError, "lr is -?nan"),
         (nn.SGD("fast"), TypeError, "SGD: lr is 'fast'; wanted a number"),
+        (nn.SGD(None), TypeError, "SGD: lr is None; wanted a number"),
+        (nn.Adam(beta1=None), TypeError, "Adam: beta1 is None; wanted a number"),
         (nn.SGD(0.1, weight_decay=-1), ValueError, "weight_decay is -1"),
         (nn.Momentum(0.1, momentum=1.0), ValueError, "momentum is 1"),
         (nn.Adam(beta1=1.5), ValueError, "beta1 is 1.5"),
@@ -554,3 +557,45 @@ def test_weights_decay_and_biases_do_not(rule):
     net.train_step(X, net.forward(X), rule(0.1, weight_decay=0.5))
     assert (np.abs(weights(net)[0]) < np.abs(before[0])).all()
     np.testing.assert_array_equal(weights(net)[1], before[1])
+
+
+def test_settings_that_no_optimizer_has_are_refused():
+    net = nn.mlp([5, 3])
+    for rule, name in ((nn.Adam(), "learning_rate"), (nn.SGD(0.1), "momentum"), (nn.SGD(0.1), "kind")):
+        net.train_step(X, LABELS, rule)
+        before = weights(net)
+        setattr(rule, name, 0.5)
+        message = rf"^{type(rule).__name__}: there is no '{name}'; choices: lr, [a-z0-9_, ]+$"
+        for call in (net.train_step, net.fit):
+            with pytest.raises(TypeError, match=message):
+                call(X, LABELS, rule)
+        assert same(weights(net), before)
+
+
+class Halving(nn.SGD):
+    """An optimiser of one's own, with a state of its own."""
+
+    def __init__(self, lr):
+        super().__init__(lr)
+        self.steps = 0
+
+    def build(self):
+        self.steps += 1
+        self.lr /= 2
+        rule = super().build()
+        self.lr *= 2
+        return rule
+
+
+def test_optimizers_can_be_copied_changed_and_derived():
+    for rule in (nn.SGD(0.1), nn.Adam(clip_norm=1.0), Halving(0.2)):
+        for again in (copy.copy(rule), copy.deepcopy(rule), pickle.loads(pickle.dumps(rule))):
+            assert again == rule
+            assert vars(again) == vars(rule)
+            again.lr = 0.5
+            assert again != rule
+    assert dataclasses.replace(nn.Adam(0.1), beta1=0.5) == nn.Adam(0.1, 0.5)
+    nets = [nn.mlp([5, 3], seed=1) for _ in range(2)]
+    for net, rule in zip(nets, (Halving(0.2), nn.SGD(0.1)), strict=True):
+        net.fit(X, LABELS, rule, epochs=1)
+    assert same(*map(weights, nets))

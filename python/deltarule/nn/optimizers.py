@@ -5,7 +5,7 @@ Weight decay is for weights: biases have none, whatever the optimiser.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
 from .. import _core
@@ -30,7 +30,7 @@ class Optimizer:
     lr: float
 
     def build(self) -> _core.Optimizer:
-        """The engine's optimiser; it checks the values."""
+        """The engine's optimiser, which checks the values; TypeError for a setting that there is not."""
         numbers = {name: value or 0.0 for name, value in self._numbers().items()}
         return _core.Optimizer(self.kind, **numbers, name=type(self).__name__)
 
@@ -39,10 +39,17 @@ class Optimizer:
         return {"kind": self.kind, **self._numbers()}
 
     def _numbers(self) -> dict[str, float | None]:
-        return {
-            name: None if value is None else as_number(value, f"{type(self).__name__}: {name}")
-            for name, value in vars(self).items()
-        }
+        # Here and not where they are set, for a step on a small net takes as long as a look at every assignment.
+        names = [setting.name for setting in fields(self)]
+        unknown = [name for name in vars(self) if name not in names]
+        if unknown and type(self) in OPTIMIZERS:  # a class of one's own may have what it likes
+            raise TypeError(f"{type(self).__name__}: there is no {unknown[0]!r}; choices: {', '.join(names)}")
+        numbers: dict[str, float | None] = {}
+        for name in names:
+            value = getattr(self, name)
+            optional = value is None and name == "clip_norm"
+            numbers[name] = None if optional else as_number(value, f"{type(self).__name__}: {name}")
+        return numbers
 
 
 @dataclass
