@@ -10,7 +10,7 @@ import pickle
 import numpy as np
 import pytest
 import tolerance
-from deltarule import nn
+from deltarule import asarray, nn
 from network_cases import oracle
 from reference_network import Optimizer, train
 
@@ -99,6 +99,40 @@ def test_initialisers_have_their_deviation(init, deviation):
     assert abs(w.std() - deviation) <= 5 * deviation / math.sqrt(n)
     if isinstance(init, nn.init.Uniform):
         assert abs(w).max() <= np.float32(0.05)
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "message"),
+    [
+        (lambda: nn.init.Uniform(-1), ValueError, "^Uniform: a is -1; wanted a finite number, at least 0"),
+        (lambda: nn.init.Uniform("a"), TypeError, "^Uniform: a is 'a'; wanted a number"),
+        (lambda: nn.init.Normal(math.inf), ValueError, "^Normal: std is inf; wanted a finite number"),
+        (lambda: nn.init.Normal(None), TypeError, "^Normal: std is None; wanted a number"),
+    ]
+    + [
+        (lambda init=init: nn.mlp([5, 3], init=init), TypeError, f"^Network: init is {shown}; wanted an initialiser")
+        for init, shown in (
+            ("he", "'he'"),
+            (nn.init.Zeros, "the class Zeros"),
+            (np.zeros, "<built-in function zeros>"),
+            (np.zeros((5, 3)), "a ndarray"),
+            (asarray(np.zeros((5, 3))), "a Array"),
+        )
+    ],
+)
+def test_what_is_no_initialiser(make, error, message):
+    with pytest.raises(error, match=message) as caught:
+        make()
+    assert "\n" not in str(caught.value)
+
+
+def test_an_initialiser_of_one_s_own():
+    class Sevens:
+        def fill(self, weights, seed, stream):
+            weights[...] = 7
+
+    assert (weights(nn.mlp([5, 3], init=Sevens()))[0] == 7).all()
+    assert (weights(nn.mlp([5, 3], init=nn.init.Uniform(0)))[0] == 0).all()
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,10 @@ import math
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
+
 from .. import _core
+from .._numbers import as_number
 
 RECTIFIERS = frozenset({"relu", "leaky_relu", "elu", "gelu", "softplus"})
 
@@ -16,6 +19,23 @@ class Initializer(Protocol):
 
     def fill(self, weights: _core.Array, seed: int, stream: int) -> None:
         """Fill weights[I,O] in place."""
+
+
+def _check_deviation(init: object, name: str) -> None:
+    """TypeError or ValueError if that number is none of 0 or more."""
+    what = f"{type(init).__name__}: {name}"
+    value = as_number(getattr(init, name), what)
+    if not 0 <= value < math.inf:
+        raise ValueError(f"{what} is {value:g}; wanted a finite number, at least 0")
+
+
+def check(init: object, what: str) -> None:
+    """TypeError if ``init`` is no initialiser: a name, a class, a function or an array."""
+    arrays = (np.ndarray, _core.Array)  # whose `fill` is another one
+    if isinstance(init, (type, *arrays)) or not callable(getattr(init, "fill", None)):
+        kind = init.__name__ if isinstance(init, type) else type(init).__name__
+        shown = f"the class {kind}" if isinstance(init, type) else f"a {kind}" if isinstance(init, arrays) else repr(init)
+        raise TypeError(f"{what} is {shown}; wanted an initialiser, such as nn.init.He()")
 
 
 @dataclass(frozen=True)
@@ -42,6 +62,9 @@ class Uniform:
 
     a: float
 
+    def __post_init__(self) -> None:
+        _check_deviation(self, "a")
+
     def fill(self, weights: _core.Array, seed: int, stream: int) -> None:
         """Fill weights[I,O] in place."""
         _core.fill_uniform(weights, seed, stream, -self.a, self.a)
@@ -52,6 +75,9 @@ class Normal:
     """Normal with mean 0 and standard deviation ``std``."""
 
     std: float
+
+    def __post_init__(self) -> None:
+        _check_deviation(self, "std")
 
     def fill(self, weights: _core.Array, seed: int, stream: int) -> None:
         """Fill weights[I,O] in place."""

@@ -114,6 +114,8 @@ class Network:
     ) -> None:
         if not isinstance(layers, Iterable):
             raise TypeError(f"Network: layers is {layers!r}; wanted a list of nn.Dense and nn.Dropout")
+        if init is not None:
+            initializers.check(init, "Network: init")
         self.layers = tuple(layers)
         if not any(isinstance(layer, Dense) for layer in self.layers):
             raise ValueError(f"Network: layers are {list(self.layers)}; wanted one Dense or more")
