@@ -267,6 +267,7 @@ def test_min_delta_counts_for_patience_but_not_for_the_weights():
         ({"schedule": lambda epoch: "a"}, TypeError, r"schedule\(0\) gave 'a'; wanted a finite number"),
         ({"schedule": lambda epoch: np.ones(1)}, TypeError, r"schedule\(0\) gave array\(\[1.\]\); wanted"),
         ({"schedule": nn.Cosine}, TypeError, "fit: schedule is the class Cosine; wanted a function of the epoch"),
+        ({"shuffle": "no"}, TypeError, "fit: shuffle is 'no'; wanted True or False"),
         ({"schedule": 0.5}, TypeError, "schedule is 0.5; wanted a function"),
         ({"callbacks": nn.EarlyStopping()}, TypeError, r"callbacks is Early.*; wanted a list of nn.Callback"),
         ({"callbacks": None}, TypeError, "callbacks is None; wanted a list of nn.Callback"),

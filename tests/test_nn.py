@@ -42,6 +42,7 @@ def test_mlp_is_the_short_form():
         "softmax_cross_entropy",
         "float32",
     )
+    assert nn.mlp(units for units in (5, 7, 4, 3)).layers == nn.mlp([5, 7, 4, 3]).layers
     assert nn.mlp([5, 7, 3], dropout=0.5).layers == (nn.Dense(7, "tanh"), nn.Dropout(0.5), nn.Dense(3))
 
 
@@ -159,7 +160,7 @@ def test_parameters_are_views():
     ("make", "error", "message"),
     [
         (
-            lambda: nn.mlp([5, 3], activation="relu6", loss="mse"),
+            lambda: nn.mlp([5, 3], loss="mse"),
             ValueError,
             "loss is 'mse'; choose one of: squared_error",
         ),
@@ -168,6 +169,14 @@ def test_parameters_are_views():
             ValueError,
             "activation is 'relu6'; choose one of: linear",
         ),
+        (
+            lambda: nn.mlp([5, 3], activation="swish"),
+            ValueError,
+            "^Dense: activation is 'swish'; choose one of: linear, threshold",
+        ),
+        (lambda: nn.mlp([5, 3], dropout="0.5"), TypeError, "Dropout: rate is '0.5'; wanted a number"),
+        (lambda: nn.mlp(3), TypeError, r"^mlp: sizes is 3; wanted a list such as \[784, 300, 10\]"),
+        (lambda: nn.mlp(iter([5])), ValueError, r"mlp: sizes are \[5\]"),
         (lambda: nn.mlp([5, 3], device="tpu"), (ValueError, RuntimeError), "tpu"),
         (
             lambda: nn.mlp([5, 3], dtype="float16"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from .. import _core
 from .._numbers import as_count, as_flag, as_name, as_number
 
 
@@ -38,7 +39,11 @@ class Dense:
         # Python's own numbers: a file's header takes no others.
         slope = None if self.slope is None else as_number(self.slope, "Dense: slope")
         object.__setattr__(self, "units", as_count(self.units, "Dense: units"))
-        object.__setattr__(self, "activation", as_name(self.activation, "Dense: activation"))
+        activation = as_name(self.activation, "Dense: activation")
+        choices = _core.activations()
+        if activation not in choices:
+            raise ValueError(f"Dense: activation is {activation!r}; choose one of: {', '.join(choices)}")
+        object.__setattr__(self, "activation", activation)
         object.__setattr__(self, "bias", as_flag(self.bias, "Dense: bias"))
         object.__setattr__(self, "slope", slope)
 

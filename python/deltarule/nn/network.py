@@ -514,7 +514,7 @@ def _task(loss: str, outputs: int) -> str:
 
 
 def mlp(
-    sizes: Sequence[int],
+    sizes: Iterable[int],
     activation: str = "tanh",
     loss: str = "softmax_cross_entropy",
     dropout: float = 0.0,
@@ -524,7 +524,7 @@ def mlp(
 
     Parameters
     ----------
-    sizes : sequence of int
+    sizes : iterable of int
         Inputs, units of every hidden layer, outputs.
     activation : str
         Of the hidden layers.
@@ -538,12 +538,17 @@ def mlp(
     >>> mlp([784, 300, 100, 10], "relu").outputs
     10
     """
-    if len(sizes) < 2:
-        raise ValueError(f"mlp: sizes are {list(sizes)}; wanted inputs, hidden units..., outputs")
+    if not isinstance(sizes, Iterable):
+        raise TypeError(f"mlp: sizes is {sizes!r}; wanted a list such as [784, 300, 10]")
+    widths = list(sizes)
+    if len(widths) < 2:
+        raise ValueError(f"mlp: sizes are {widths}; wanted inputs, hidden units..., outputs")
     layers: list[Layer] = []
-    for units in sizes[1:-1]:
+    drop = Dropout(dropout)
+    Dense(1, activation)  # looked at, as the rate is, also where there is no hidden layer
+    for units in widths[1:-1]:
         layers.append(Dense(units, activation))
         if dropout:
-            layers.append(Dropout(dropout))
-    layers.append(Dense(sizes[-1]))
-    return Network(layers, sizes[0], loss, **settings)
+            layers.append(drop)
+    layers.append(Dense(widths[-1]))
+    return Network(layers, widths[0], loss, **settings)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from .._numbers import as_count, as_rows
+from .._numbers import as_count, as_flag, as_rows
 from .._through import host
 from ..data.augment import Augmentation, as_pixels, shape_of
 from . import model
@@ -92,7 +92,7 @@ class Plan:
             batch_size=rows,
             schedule=schedule,
             callbacks=tuple(callbacks),
-            shuffle=bool(shuffle),
+            shuffle=as_flag(shuffle, "fit: shuffle"),
             augment=augment,
             image_shape=image_shape,
             angle_factor=angle_factor,
