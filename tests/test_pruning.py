@@ -170,7 +170,7 @@ def smallest(parameters, fraction):
     values = np.concatenate([np.abs(w).ravel() for w in parameters])
     order = np.argsort(-values, kind="stable")
     lives = np.zeros(len(values), bool)
-    lives[order[: len(values) - round(fraction * len(values))]] = True
+    lives[order[: max(1, len(values) - round(fraction * len(values)))]] = True
     return [m.reshape(w.shape) for m, w in
             zip(np.split(lives, np.cumsum([w.size for w in parameters])[:-1]), parameters, strict=True)]  # fmt: skip
 
@@ -192,6 +192,18 @@ def test_the_smallest_go(fraction, device):
         gone = sum(int((~m).sum()) for m in (whole if scope == "global" else own))
         assert net.sparsity == gone / (96 + 128 + 24)
         assert ("of the weights pruned" in repr(net)) == (gone > 0)
+
+
+def test_one_weight_lives():
+    """A fraction is below 1, whatever it is rounded to."""
+    for scope, lives in (("global", [1]), ("layer", [1, 1])):
+        net = nn.mlp([4, 16, 4], seed=0)
+        for _ in range(2):
+            net.prune(0.999, scope)
+            assert [int(mask.sum()) for mask in net.masks.values() if mask.any()] == lives
+    net = nn.mlp([1, 1])
+    net.prune(0.9)
+    assert net.sparsity == 0
 
 
 def test_what_is_pruned_counts_and_stays():
@@ -390,6 +402,10 @@ def test_the_curve_refuses(one_line):
     for fractions in ([], [0.5, 0.2], [0.5, 0.5]):
         with one_line(ValueError, "pruning_curve: fractions are .*; wanted one or more, rising"):
             nn.pruning_curve(net, X, Y, (XV, YV), fractions)
+    with one_line(TypeError, "pruning_curve: fractions is None; wanted a list such as"):
+        nn.pruning_curve(net, X, Y, (XV, YV), None)
+    with one_line(ValueError, r"pruning_curve: validation is a NoneType; wanted a pair \(x, y\)"):
+        nn.pruning_curve(net, X, Y, None)
     with one_line(ValueError, "pruning_curve: no points to draw"):
         plots.pruning_curve([])
 

@@ -216,7 +216,7 @@ class Network:
         ----------
         fraction : float
             Share of the weights (biases are left alone) that is pruned afterwards, from 0 to below 1. What was pruned
-            before counts and stays pruned.
+            before counts and stays pruned; one weight (with "layer" one of each) lives, however large the share.
         scope : "global" or "layer"
             The smallest of all weights together, or the same share of every layer's.
 

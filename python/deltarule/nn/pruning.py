@@ -7,7 +7,7 @@ Refs   LeCun et al., "Optimal brain damage", 1989; Han et al., "Learning both we
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -66,8 +66,8 @@ def prune(net: Network, fraction: float, scope: str = "global") -> None:
     new: Masks = {}
     for group in groups:
         values = np.concatenate([magnitudes[index].ravel() for index in group])
-        count = round(fraction * len(values))
         gone = int(np.count_nonzero(values < 0))
+        count = min(round(fraction * len(values)), max(gone, len(values) - 1))  # below 1: one at least lives
         if gone > count:
             what = "the net" if scope == "global" else f"layer {list(magnitudes).index(group[0])}"
             raise ValueError(
@@ -125,7 +125,7 @@ def pruning_curve(
     x: Any,
     y: Any,
     validation: tuple[Any, Any],
-    fractions: Sequence[float] = (0.0, 0.5, 0.75, 0.9, 0.95, 0.98),
+    fractions: Iterable[float] = (0.0, 0.5, 0.75, 0.9, 0.95, 0.98),
     scope: str = "global",
     **fine_tuning: Any,
 ) -> list[Pruned]:
@@ -139,7 +139,7 @@ def pruning_curve(
         Training samples, as `Network.fit` takes them.
     validation : (x, y)
         Samples the errors are of: choose a size by them and keep the test samples for the end.
-    fractions : sequence of float
+    fractions : iterable of float
         Shares of the weights to prune, rising; 0 is the net as it came, not fine-tuned.
     scope : "global" or "layer"
         See `Network.prune`.
@@ -153,7 +153,7 @@ def pruning_curve(
 
     Raises
     ------
-    ValueError
+    TypeError, ValueError
         If the fractions do not rise, or what `Network.prune` and `Network.fit` raise.
 
     Examples
@@ -167,9 +167,14 @@ def pruning_curve(
     >>> [(point.fraction, point.weights) for point in curve], net.sparsity
     ([(0.0, 200), (0.8, 40)], 0.0)
     """
+    if not isinstance(fractions, Iterable):
+        raise TypeError(f"pruning_curve: fractions is {fractions!r}; wanted a list such as [0, 0.5, 0.9]")
+    if not isinstance(validation, (tuple, list)) or len(validation) != 2:
+        raise ValueError(f"pruning_curve: validation is a {type(validation).__name__}; wanted a pair (x, y)")
+    fractions = list(fractions)
     rising = [as_number(fraction, "pruning_curve: a fraction") for fraction in fractions]
     if not rising or rising != sorted(set(rising)):
-        raise ValueError(f"pruning_curve: fractions are {list(fractions)}; wanted one or more, rising")
+        raise ValueError(f"pruning_curve: fractions are {fractions}; wanted one or more, rising")
     settings: Mapping[str, Any] = {"validation": validation, **fine_tuning}
     total = sum(net.parameters[index].size for index in weight_indices(net))
     curve = []
