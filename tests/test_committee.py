@@ -204,6 +204,7 @@ def named(classes=None):
 def test_bad_members():
     for members, error, match in (
         ([], ValueError, "no members"),
+        (nn.mlp([5, 3]), TypeError, r"^Committee: members is Network\(.*; wanted a list of nn.Network$"),
         ([nn.mlp([5, 3]), "net"], TypeError, "member 1 is 'net'"),
         ([nn.mlp([5, 3]), nn.mlp([6, 3])], ValueError, "member 1 has inputs 6, member 0 5"),
         ([nn.mlp([5, 3]), nn.mlp([5, 4])], ValueError, "member 1 has outputs 4, member 0 3"),
@@ -371,7 +372,69 @@ def test_bad_arguments_of_fit_and_score():
     x, y = np.zeros((4, 6), np.float32), np.zeros(4, int)
     with pytest.raises(TypeError, match="wanted a function of the member's index"):
         committee.fit(x, y, callbacks=[nn.EarlyStopping()])
+    for own in (None, nn.EarlyStopping()):
+        with pytest.raises(TypeError, match=r"callbacks\(0\) gave .*; wanted a list of nn.Callback"):
+            committee.fit(x, y, callbacks=lambda k, own=own: own)
     with pytest.raises(TypeError, match="threads"):
         committee.fit(x, y, threads=1.5)
+    with pytest.raises(ValueError, match="evaluate: x has no rows"):
+        committee.evaluate(x[:0], y[:0])
     with pytest.raises(ValueError, match="x has no rows"):
         committee.score(x[:0], y[:0])
+
+
+def test_members_by_index_and_in_a_loop():
+    members = nets(3)
+    committee = nn.Committee(members)
+    assert list(committee) == members
+    assert committee[1] is members[1]
+    assert committee[-1] is members[2]
+    assert len(committee) == 3
+
+
+def test_the_optimizer_may_come_third_as_for_a_network():
+    committees = [nn.Committee(nets(2)) for _ in range(2)]
+    committees[0].fit(X, LABELS, nn.SGD(0.3), epochs=1)
+    committees[1].fit(X, LABELS, optimizer=nn.SGD(0.3), epochs=1)
+    assert same_bits(*map(weights, committees))
+
+
+EVALUATED = {
+    "labels": ("softmax_cross_entropy", 3, LABELS),
+    "class probabilities": ("softmax_cross_entropy", 3, np.eye(3)[LABELS] * 0.8 + 0.1),
+    "yes or no": ("binary_cross_entropy", 1, LABELS % 2),
+    "multi-label": ("binary_cross_entropy", 4, YES_NO.astype(float)),
+    "labels, squared": ("squared_error", 3, LABELS),
+    "values": ("squared_error", 2, VALUES),
+}
+
+
+@pytest.mark.parametrize("name", EVALUATED)
+def test_evaluate_is_the_loss_of_the_mean(name):
+    loss, outputs, y = EVALUATED[name]
+    members = nets(3, (5, 8, outputs), loss=loss)
+    w = np.random.default_rng(0).uniform(0.5, 2, len(X))
+    for net in members:
+        net.fit(X, y, nn.SGD(0.1), epochs=2)
+    committee = nn.Committee(members)
+    t = np.eye(outputs)[y] if y.ndim == 1 and outputs > 1 else np.reshape(y, (len(X), outputs))
+    if loss == "squared_error":
+        rows = ((np.mean([oracle(net).outputs(X) for net in members], axis=0) - t) ** 2).sum(axis=1) / 2
+    else:
+        p = np.mean([probabilities(net, X, loss) for net in members], axis=0)
+        rows = -(t * np.log(p)).sum(axis=1)
+        if loss == "binary_cross_entropy":
+            rows -= ((1 - t) * np.log(1 - p)).sum(axis=1)
+    error = None if name == "values" else pytest.approx(1 - committee.score(X, y))
+    for weight in (None, w):
+        assert committee.evaluate(X, y, weight) == (pytest.approx(np.average(rows, weights=weight), rel=1e-5), error)
+    (one,) = (nn.Committee(members[:1]),)
+    assert one.evaluate(X, y, w)[0] == pytest.approx(members[0].evaluate(X, y, w)[0], rel=1e-5)
+    assert committee.evaluate(X, y, np.zeros(len(X)))[0] == 0
+
+
+def test_a_loss_that_float32_probabilities_do_not_have():
+    net = nn.mlp([5, 2], init=nn.init.Zeros())
+    net.parameters[1][...] = [200.0, 0.0]
+    loss, error = nn.Committee([net]).evaluate(X, np.ones(len(X), int))
+    assert (loss, error) == (pytest.approx(200), 1)

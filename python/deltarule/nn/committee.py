@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from typing import Any
 
@@ -17,9 +17,10 @@ from .._through import host
 from . import files, model
 from .callbacks import Callback
 from .history import History
-from .inputs import MULTI_LABEL, REGRESSION, as_features, as_targets, saying
+from .inputs import MULTI_LABEL, REGRESSION, as_features, as_targets, as_weights, check_targets, saying
 from .network import Network
-from .scores import as_labels, r2
+from .optimizers import Optimizer
+from .scores import as_dense, as_labels, loss_of_mean, r2
 
 
 class Committee:
@@ -30,6 +31,8 @@ class Committee:
     members : iterable of Network
         One or more, with the same inputs, outputs, loss, classes (where they have names) and meaning of the targets;
         hidden layers may differ.
+
+    It has a length, and its members by index and in a loop.
 
     Raises
     ------
@@ -47,6 +50,8 @@ class Committee:
     """
 
     def __init__(self, members: Iterable[Network]) -> None:
+        if not isinstance(members, Iterable):
+            raise TypeError(f"Committee: members is {members!r}; wanted a list of nn.Network")
         self.members = tuple(members)
         if not self.members:
             raise ValueError("Committee: no members; wanted one Network or more")
@@ -71,6 +76,12 @@ class Committee:
     def __len__(self) -> int:
         return len(self.members)
 
+    def __iter__(self) -> Iterator[Network]:
+        return iter(self.members)
+
+    def __getitem__(self, index: int) -> Network:
+        return self.members[index]
+
     def __repr__(self) -> str:
         return f"Committee({len(self)} of {self.members[0]!r})"
 
@@ -78,6 +89,7 @@ class Committee:
         self,
         x: Any,
         y: Any,
+        optimizer: Optimizer | None = None,
         *,
         callbacks: Callable[[int], Sequence[Callback]] | None = None,
         threads: int | None = None,
@@ -91,14 +103,14 @@ class Committee:
 
         Parameters
         ----------
-        x, y
+        x, y, optimizer
             As for `Network.fit`.
         callbacks : function of the member's index, optional
             Gives the member's own callbacks: ``lambda k: [nn.EarlyStopping()]``.
         threads : int, optional
             How many members at a time; 1: in turns, each on all threads. Default: what is faster, see above.
         **settings
-            The other arguments of `Network.fit`: optimizer, epochs, ..., but for progress and resume.
+            The other arguments of `Network.fit`: epochs, batch_size, ..., but for progress and resume.
 
         Returns
         -------
@@ -126,9 +138,13 @@ class Committee:
 
         def train(index: int) -> History:
             own = [] if callbacks is None else callbacks(index)
+            if isinstance(own, Callback) or not isinstance(own, Iterable):
+                raise TypeError(
+                    f"Committee.fit: callbacks({index}) gave {own!r}; wanted a list of nn.Callback"
+                )
             if stop.event.is_set():
                 return History()
-            return self.members[index].fit(x, y, callbacks=[*own, stop], **settings)
+            return self.members[index].fit(x, y, optimizer, callbacks=[*own, stop], **settings)
 
         if at_once == 1:
             return [train(index) for index in range(len(self))]
@@ -180,17 +196,45 @@ class Committee:
 
     def score(self, x: Any, y: Any) -> float:
         """Share of right samples (multi-label: of samples with every label right), or R^2, see `Network.score`."""
-        first = self.members[0]
-        features = as_features(x, first.dtype, "score")
-        real = self.task == REGRESSION and first.outputs == 1
-        targets, meaning = as_targets(y, first.loss, first.dtype, "score", real)
-        targets = host(targets)
-        first.engine.check_samples("score", features, targets)
-        if len(features) == 0:
-            raise ValueError("score: x has no rows")
         task = self.task
+        features, targets, meaning = self._samples(x, y, None, task == REGRESSION, "score")
         if task == REGRESSION:
             return r2(self.forward(features), targets)
+        return self._right(features, targets, task, meaning)
+
+    def evaluate(self, x: Any, y: Any, sample_weight: Any = None) -> tuple[float, float | None]:
+        """Mean loss, and share of wrong samples (None where y is real numbers), as the members decide together.
+
+        The loss is that of the mean probabilities, or with the squared error of the mean outputs.
+        """
+        first = self.members[0]
+        weights = as_weights(sample_weight, first.dtype, "evaluate")
+        counts = all(net.takes_counts for net in self.members)
+        features, targets, meaning = self._samples(x, y, weights, counts, "evaluate")
+        outputs = [net.forward(features) for net in self.members]
+        losses = loss_of_mean(first.loss, outputs, as_dense(targets, first.outputs))
+        if weights is not None:
+            weights = host(weights).astype(np.float64)
+        silent = weights is not None and not weights.any()
+        loss = 0.0 if silent else float(np.average(losses, weights=weights))
+        if meaning == REGRESSION:
+            return loss, None
+        task = self.task if self.task != REGRESSION else meaning
+        return loss, 1 - self._right(features, targets, task, meaning)
+
+    def _samples(self, x: Any, y: Any, weights: Any, real: bool, where: str) -> tuple[Any, Any, str]:
+        first = self.members[0]
+        features = as_features(x, first.dtype, where)
+        targets, meaning = as_targets(y, first.loss, first.dtype, where, real and first.outputs == 1)
+        targets = host(targets)
+        first.engine.check_samples(where, features, targets, weights)
+        if len(features) == 0:
+            raise ValueError(f"{where}: x has no rows")
+        check_targets(targets, first.loss, where)
+        return features, targets, meaning
+
+    def _right(self, features: Any, targets: Any, task: str, meaning: str) -> float:
+        """Share of right samples."""
         if task == MULTI_LABEL:
             task = meaning  # a label a sample is hit by the largest output, as in Network.score
         right = self._predict(features, task) == as_labels(targets, task)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,34 @@ def r2(values: npt.NDArray[Any], targets: npt.NDArray[Any]) -> float:
     residual = np.sum((values.astype(np.float64) - targets) ** 2, axis=0)
     total = np.sum((targets - targets.mean(axis=0)) ** 2, axis=0)
     return float(np.where(total > 0, 1 - residual / np.where(total > 0, total, 1), residual == 0).mean())
+
+
+def as_dense(targets: npt.NDArray[Any], outputs: int) -> npt.NDArray[np.float64]:
+    """Targets float64 [N,O] of targets, or of labels: 1 at the label, or the label itself where O is 1."""
+    if targets.dtype.kind == "i" and outputs > 1:
+        return np.eye(outputs)[targets]
+    return targets.astype(np.float64).reshape(len(targets), outputs)
+
+
+def loss_of_mean(loss: str, outputs: Sequence[npt.NDArray[Any]], t: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Loss [N] of what several nets give on average: of their z[N,O], or the probabilities of their logits z.
+
+    log of a mean of p_k is log sum e^(log p_k) - log K, in float64: a probability that float32 rounds to 0 has one.
+    """
+    z = np.stack(outputs).astype(np.float64)
+
+    def log_mean(logarithms: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        total: npt.NDArray[Any] = np.logaddexp.reduce(logarithms, axis=0)
+        return total - np.log(len(logarithms))
+
+    if loss == "squared_error":
+        rows = (z.mean(axis=0) - t) ** 2 / 2
+    elif loss == "softmax_cross_entropy":
+        rows = -t * log_mean(z - np.logaddexp.reduce(z, axis=2, keepdims=True))
+    else:
+        rows = -t * log_mean(-np.logaddexp(0, -z)) - (1 - t) * log_mean(-np.logaddexp(0, z))
+    result: npt.NDArray[Any] = rows.sum(axis=1)
+    return result
 
 
 def as_labels(targets: npt.NDArray[Any], task: str) -> npt.NDArray[Any]:
