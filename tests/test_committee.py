@@ -427,7 +427,10 @@ def test_evaluate_is_the_loss_of_the_mean(name):
             rows -= ((1 - t) * np.log(1 - p)).sum(axis=1)
     error = None if name == "values" else pytest.approx(1 - committee.score(X, y))
     for weight in (None, w):
-        assert committee.evaluate(X, y, weight) == (pytest.approx(np.average(rows, weights=weight), rel=1e-5), error)
+        assert committee.evaluate(X, y, weight) == (
+            pytest.approx(np.average(rows, weights=weight), rel=1e-5),
+            error,
+        )
     (one,) = (nn.Committee(members[:1]),)
     assert one.evaluate(X, y, w)[0] == pytest.approx(members[0].evaluate(X, y, w)[0], rel=1e-5)
     assert committee.evaluate(X, y, np.zeros(len(X)))[0] == 0

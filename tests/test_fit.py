@@ -74,7 +74,9 @@ def test_a_history_is_a_table_of_columns():
     assert "validation_loss" in history
     assert not any(key in table for key in ("val_loss", 0, None) for table in (history, empty))
     for key in ("val_loss", 0):
-        with pytest.raises(KeyError, match="History: there is no .*; choices: epoch, train_loss, ") as caught:
+        with pytest.raises(
+            KeyError, match=r"History: there is no .*; choices: epoch, train_loss, "
+        ) as caught:
             history[key]
         assert "\n" not in str(caught.value)
     history.epochs[1]["mine"] = 3
@@ -190,7 +192,9 @@ def test_schedule_sets_the_rate_of_every_step():
 @pytest.mark.parametrize("late", [-1, math.inf, None, "a"])
 def test_a_schedule_that_goes_wrong_late_says_when(late):
     net, count = new_net(), Count()
-    with pytest.raises((TypeError, ValueError), match=r"^fit: schedule\(2\) gave .*; wanted a finite") as caught:
+    with pytest.raises(
+        (TypeError, ValueError), match=r"^fit: schedule\(2\) gave .*; wanted a finite"
+    ) as caught:
         net.fit(X, Y, epochs=4, callbacks=[count], schedule=lambda epoch: 1 if epoch < 2 else late)
     assert count.calls == ["begin", 1, 2, "end"]
     assert "\n" not in str(caught.value)
@@ -262,11 +266,19 @@ def test_min_delta_counts_for_patience_but_not_for_the_weights():
         ({"sample_weight": np.ones(3)}, ValueError, r"sample_weight is \(3,\)"),
         ({"sample_weight": -np.ones(200)}, ValueError, r"sample_weight\[0\] is -1"),
         ({"schedule": lambda epoch: math.nan}, ValueError, r"fit: schedule\(0\) gave nan; wanted a finite"),
-        ({"schedule": lambda epoch: -1}, ValueError, r"schedule\(0\) gave -1; wanted a finite number, at least 0"),
+        (
+            {"schedule": lambda epoch: -1},
+            ValueError,
+            r"schedule\(0\) gave -1; wanted a finite number, at least 0",
+        ),
         ({"schedule": lambda epoch: None}, TypeError, r"schedule\(0\) gave None; wanted a finite number"),
         ({"schedule": lambda epoch: "a"}, TypeError, r"schedule\(0\) gave 'a'; wanted a finite number"),
         ({"schedule": lambda epoch: np.ones(1)}, TypeError, r"schedule\(0\) gave array\(\[1.\]\); wanted"),
-        ({"schedule": nn.Cosine}, TypeError, "fit: schedule is the class Cosine; wanted a function of the epoch"),
+        (
+            {"schedule": nn.Cosine},
+            TypeError,
+            "fit: schedule is the class Cosine; wanted a function of the epoch",
+        ),
         ({"shuffle": "no"}, TypeError, "fit: shuffle is 'no'; wanted True or False"),
         ({"schedule": 0.5}, TypeError, "schedule is 0.5; wanted a function"),
         ({"callbacks": nn.EarlyStopping()}, TypeError, r"callbacks is Early.*; wanted a list of nn.Callback"),
@@ -376,8 +388,8 @@ def test_the_best_weights_come_back_whatever_another_callback_raises():
     assert net.evaluate(XV, YV)[0] == min(net.history["validation_loss"]) < net.history["validation_loss"][-1]
     assert net.history.best["validation_loss"] == min(net.history["validation_loss"])
     assert count.calls[-1] == "end"
+    net = nn.mlp([6, 8, 1], loss="squared_error")
     with pytest.raises(nn.DivergedError):  # what ended the training goes before what came at its end
-        net = nn.mlp([6, 8, 1], loss="squared_error")
         net.fit(X, X[:, :1], nn.SGD(1e30), epochs=5, batch_size=20, callbacks=[Fail(end=OSError())])
 
 

@@ -111,7 +111,11 @@ def test_initialisers_have_their_deviation(init, deviation):
         (lambda: nn.init.Normal(None), TypeError, "^Normal: std is None; wanted a number"),
     ]
     + [
-        (lambda init=init: nn.mlp([5, 3], init=init), TypeError, f"^Network: init is {shown}; wanted an initialiser")
+        (
+            lambda init=init: nn.mlp([5, 3], init=init),
+            TypeError,
+            f"^Network: init is {shown}; wanted an initialiser",
+        )
         for init, shown in (
             ("he", "'he'"),
             (nn.init.Zeros, "the class Zeros"),
@@ -386,7 +390,7 @@ def test_counts_are_no_labels_and_the_error_says_what_to_do(call):
     hint = r"is -?\d; wanted labels from 0 to 1; regression wants floats: y.astype\(float\)$"
     with pytest.raises(ValueError, match=hint):
         getattr(net, call)(X, COUNTS, *arguments)
-    with pytest.raises(ValueError, match="wanted labels from 0 to 1$"):
+    with pytest.raises(ValueError, match=r"wanted labels from 0 to 1$"):
         nn.mlp([5, 1], loss="binary_cross_entropy").evaluate(X, COUNTS)
 
 
@@ -408,7 +412,9 @@ def test_a_net_of_regression_takes_counts_for_targets(begin, tmp_path):
         history = net.fit(X, y, nn.SGD(0.1), epochs=2, validation=(X, COUNTS))
         step = net.train_step(X, y, nn.SGD(0.1))
         assert (net.task, history["validation_error"]) == ("regression", [None, None])
-        results.append([history["validation_loss"], step, net.evaluate(X, y), net.score(X, y), weights(net)[0]])
+        results.append(
+            [history["validation_loss"], step, net.evaluate(X, y), net.score(X, y), weights(net)[0]]
+        )
     assert all(np.array_equal(a, b) for a, b in zip(*results, strict=True))
     nets[0].task = "classification"
     assert nets[0].evaluate(X, (COUNTS > 3).astype(int))[1] is not None
@@ -483,7 +489,11 @@ def test_bad_samples_are_refused_at_predict(call, x, message):
 
 @pytest.mark.parametrize("loss", ["softmax_cross_entropy", "squared_error"])
 def test_score_speaks_for_itself(loss):
-    for x, y, message in ((X[:, :4], LABELS, "4 features"), (X[:0], LABELS[:0], "no rows|wanted"), (X, "ab", "y is")):
+    for x, y, message in (
+        (X[:, :4], LABELS, "4 features"),
+        (X[:0], LABELS[:0], "no rows|wanted"),
+        (X, "ab", "y is"),
+    ):
         with pytest.raises((TypeError, ValueError), match=f"^score: .*({message})"):
             nn.mlp([5, 3], loss=loss).score(x, y)
 

@@ -34,7 +34,10 @@ def test_warmup_is_continuous_and_then_starts_at_its_own_zero():
         (lambda: nn.Step(3, "0.5"), "Step: factor is '0.5'; wanted a number"),
         (lambda: nn.Exponential([0.9]), r"Exponential: factor is \[0.9\]; wanted a number"),
         (lambda: nn.Warmup("2"), "Warmup: epochs is '2'; wanted a number"),
-        (lambda: nn.Warmup(1, then=0.5), "Warmup: then is 0.5; wanted a function of the epoch, such as nn.Cos"),
+        (
+            lambda: nn.Warmup(1, then=0.5),
+            "Warmup: then is 0.5; wanted a function of the epoch, such as nn.Cos",
+        ),
         (lambda: nn.Warmup(1, nn.Cosine), "Warmup: then is the class Cosine; wanted a function of the epoch"),
     ],
 )

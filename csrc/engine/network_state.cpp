@@ -46,8 +46,7 @@ void Network::add(std::unique_ptr<Layer> layer) {
 }
 
 void Network::require_trainable(const char* op) const {
-  check<ValueError>(!layers_.empty() && layers_.back()->weight(), op,
-                    ": the network's last layer must be a dense one");
+  check<ValueError>(!layers_.empty() && layers_.back()->weight(), op, ": the network's last layer must be a dense one");
   check<ValueError>(loss_ != Loss::softmax_cross_entropy || outputs() >= 2, op,
                     ": softmax_cross_entropy with 1 output is always 0; wanted at least 2, or binary_cross_entropy");
 }
@@ -113,16 +112,15 @@ Array transform_row(const char* name, const std::optional<Array>& given, double 
                     Device& device) {
   Array row = Array::empty({inputs}, dtype, cpu_device());
   if (given) {
-    check<ValueError>(given->shape() == Shape{inputs}, "standardize: ", name, " is ", given->shape(),
-                      "; wanted (", inputs, ",)");
+    check<ValueError>(given->shape() == Shape{inputs}, "standardize: ", name, " is ", given->shape(), "; wanted (",
+                      inputs, ",)");
     assign("standardize", row, *given);
   }
   for (int64_t i = 0; i < inputs; ++i) {
     if (dtype == DType::float32 && !given) row.as<float>()[i] = static_cast<float>(otherwise);
     if (dtype == DType::float64 && !given) row.as<double>()[i] = otherwise;
     const double value = dtype == DType::float32 ? row.as<float>()[i] : row.as<double>()[i];
-    check<ValueError>(std::isfinite(value), "standardize: ", name, "[", i, "] is ", value,
-                      "; wanted finite numbers");
+    check<ValueError>(std::isfinite(value), "standardize: ", name, "[", i, "] is ", value, "; wanted finite numbers");
   }
   return row.on(device);
 }

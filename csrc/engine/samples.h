@@ -12,7 +12,7 @@ struct SampleSpec {
   const char* op;
   int64_t inputs, outputs;
   DType dtype;
-  Device& device;  // where they are wanted; what is elsewhere is copied there
+  Device& device;     // where they are wanted; what is elsewhere is copied there
   bool validated;     // the values of these very arrays have been looked at before
   bool real = false;  // targets may be any numbers: so may have been meant what came as labels
 };

@@ -7,7 +7,6 @@ from functools import partial
 from itertools import chain
 from typing import Any
 
-
 COLUMNS = dict.fromkeys(
     ("epoch", "train_loss", "train_error", "validation_loss", "validation_error", "seconds", "samples_per_second",
      "learning_rate", "gradient_norms")

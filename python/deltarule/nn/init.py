@@ -34,7 +34,13 @@ def check(init: object, what: str) -> None:
     arrays = (np.ndarray, _core.Array)  # whose `fill` is another one
     if isinstance(init, (type, *arrays)) or not callable(getattr(init, "fill", None)):
         kind = init.__name__ if isinstance(init, type) else type(init).__name__
-        shown = f"the class {kind}" if isinstance(init, type) else f"a {kind}" if isinstance(init, arrays) else repr(init)
+        shown = (
+            f"the class {kind}"
+            if isinstance(init, type)
+            else f"a {kind}"
+            if isinstance(init, arrays)
+            else repr(init)
+        )
         raise TypeError(f"{what} is {shown}; wanted an initialiser, such as nn.init.He()")
 
 

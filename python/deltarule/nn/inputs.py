@@ -65,7 +65,7 @@ def as_targets(y: Any, loss: str, dtype: str, where: str, real: bool = False) ->
 
 
 def own_labels(y: Any) -> Any:
-    """A copy of labels: a training looks at them once and then takes them for indices, whatever becomes of the user's."""
+    """A copy of labels: a training looks at them once, then takes them for indices, whatever becomes of the user's."""
     return y.copy() if y.dtype == LABELS else y
 
 

@@ -141,9 +141,7 @@ def _describe(callback: Callback) -> str:
     return f"{kind.__module__}.{kind.__qualname__}" if kind.__repr__ is object.__repr__ else repr(callback)
 
 
-def _samples(
-    net: Network, x: Any, y: Any, weights: Any, where: str, real: bool
-) -> tuple[Any, Any, str]:
+def _samples(net: Network, x: Any, y: Any, weights: Any, where: str, real: bool) -> tuple[Any, Any, str]:
     features = _contiguous(as_features(x, net.dtype, where))
     targets, task = as_targets(y, net.loss, net.dtype, where, real)
     targets = _contiguous(own_labels(targets))
@@ -159,7 +157,7 @@ def _validation(net: Network, validation: Any, task: str) -> Arrays:
         length = f" of {len(validation)}" if isinstance(validation, (tuple, list)) else ""
         raise ValueError(f"fit: validation is a {type(validation).__name__}{length}; wanted a pair (x, y)")
     real = task == REGRESSION and net.outputs == 1
-    features, targets, own_task = _samples(net, *validation, None, "fit: validation", real)
+    features, targets, own_task = _samples(net, validation[0], validation[1], None, "fit: validation", real)
     if own_task != task:
         raise ValueError(f"fit: y of validation is for {own_task}, y for {task}; wanted the same")
     return features, targets

@@ -135,9 +135,10 @@ def factor(schedule: Schedule, epoch: float) -> float:
     number = value.item() if isinstance(value, np.ndarray) and value.ndim == 0 else value
     if not isinstance(number, Real):
         raise TypeError(f"fit: schedule({epoch:g}) gave {value!r}; wanted a finite number, at least 0")
+    number = float(number)
     if not 0 <= number < math.inf:
         raise ValueError(f"fit: schedule({epoch:g}) gave {value}; wanted a finite number, at least 0")
-    return float(number)
+    return number
 
 
 def describe(schedule: Schedule | None) -> str:

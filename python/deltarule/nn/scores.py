@@ -26,8 +26,9 @@ def r2(values: npt.NDArray[Any], targets: npt.NDArray[Any]) -> float:
 def as_dense(targets: npt.NDArray[Any], outputs: int) -> npt.NDArray[np.float64]:
     """Targets float64 [N,O] of targets, or of labels: 1 at the label, or the label itself where O is 1."""
     if targets.dtype.kind == "i" and outputs > 1:
-        return np.eye(outputs)[targets]
-    return targets.astype(np.float64).reshape(len(targets), outputs)
+        targets = np.eye(outputs)[targets]
+    dense: npt.NDArray[np.float64] = targets.astype(np.float64).reshape(len(targets), outputs)
+    return dense
 
 
 def loss_of_mean(loss: str, outputs: Sequence[npt.NDArray[Any]], t: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -38,8 +39,8 @@ def loss_of_mean(loss: str, outputs: Sequence[npt.NDArray[Any]], t: npt.NDArray[
     z = np.stack(outputs).astype(np.float64)
 
     def log_mean(logarithms: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        total: npt.NDArray[Any] = np.logaddexp.reduce(logarithms, axis=0)
-        return total - np.log(len(logarithms))
+        mean: npt.NDArray[Any] = np.logaddexp.reduce(logarithms, axis=0) - np.log(len(logarithms))
+        return mean
 
     if loss == "squared_error":
         rows = (z.mean(axis=0) - t) ** 2 / 2

@@ -76,7 +76,9 @@ class Plan:
             )  # fmt: skip
         targets = None
         if supervised:
-            targets = _contiguous(own_labels(as_targets(y, net.loss, net.dtype, "greedy", net.takes_counts)[0]))
+            targets = _contiguous(
+                own_labels(as_targets(y, net.loss, net.dtype, "greedy", net.takes_counts)[0])
+            )
             net.engine.check_samples("greedy", features, targets)
             check_targets(targets, net.loss, "greedy")
         rows = as_rows(batch_size, "greedy: batch_size", len(features))
