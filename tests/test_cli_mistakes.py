@@ -222,7 +222,7 @@ def test_model_file(model, mistake, tmp_path, content, match):
 
 def test_model_that_is_not_there(mistake):
     mistake("nowhere.safetensors: No such file", "predict", "nowhere.safetensors", "x.npy")
-    mistake("Missing argument 'IMAGES...'", "predict", "nowhere.safetensors")
+    mistake("Missing argument 'FILES...'", "predict", "nowhere.safetensors")
 
 
 @pytest.mark.parametrize(
@@ -246,6 +246,36 @@ def test_junk_to_predict(model, mistake, tmp_path, name):
     mistake(f"{name}", "predict", model, name)
     (tmp_path / name).write_bytes(b"this is no image")
     mistake(f"{name}", "predict", model, name)
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "match"),
+    [
+        ("a,b\n1,2\n", [], "t.csv has 2 columns; wanted 12 features, with the label 13 columns"),
+        (("1," * 11 + "2\n") * 2 + "1," * 11 + "x\n", [], r"line 3, column 12 holds 'x'; wanted a number"),
+        ("1," * 12 + "2\n", ["--label", 13], "has 13 columns; label is 13, wanted 0 to 12"),
+        ("1," * 12 + "2\n", ["--label", "price"], "no column 'price'; it has no header"),
+        ("", [], "t.csv is empty"),
+    ],
+)
+def test_table_to_predict(model, mistake, tmp_path, text, options, match):
+    (tmp_path / "t.csv").write_text(text)
+    mistake(match, "predict", model, "t.csv", *options)
+
+
+def test_label_for_what_has_no_columns(model, mistake, tmp_path):
+    np.save(tmp_path / "x.npy", np.zeros((2, 12)))
+    mistake("x.npy: label came with it; wanted a .csv", "predict", model, "x.npy", "--label", "a")
+    np.savez(tmp_path / "x.npz", y=np.zeros(2))
+    mistake("x.npz holds y; wanted x", "predict", model, "x.npz")
+
+
+def test_model_with_too_few_class_names(mistake, tmp_path):
+    net = nn.mlp([12, 4, 2])
+    net.classes = ["one"]
+    net.save(tmp_path / "m.safetensors")
+    np.save(tmp_path / "x.npy", np.zeros((2, 12)))
+    mistake("the model names 1 classes; wanted 2", "predict", "m.safetensors", "x.npy")
 
 
 def test_picture_for_a_net_that_knows_no_images(mistake, tmp_path):

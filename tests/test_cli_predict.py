@@ -97,6 +97,80 @@ def test_predict_of_real_targets_and_of_yes_no_targets_gives_values(run, tmp_pat
         assert all(low < value < high for row in rows for value in row["values"])
 
 
+SHORT = ("--epochs", "30", "--hidden", "8", "--quiet", "--out", "a")
+MODEL = "runs/a/model.safetensors"
+
+
+def table(path, rows, header=None):
+    """A .csv of these rows; the features as they are read back."""
+    lines = [",".join(map(str, row)) for row in ([header] if header else []) + rows]
+    path.write_text("\n".join(lines) + "\n")
+
+
+def flowers(n=100):
+    x = np.random.default_rng(3).normal(size=(n, 2)).round(4)
+    return x, [["rose", "aster"][int(value > 0)] for value in x[:, 0]]
+
+
+def test_a_table_is_trained_on_and_predicted(run, tmp_path):
+    x, names = flowers()
+    (a, b), n = x.T.tolist(), len(x)
+    table(tmp_path / "t.csv", [[names[i], a[i], b[i]] for i in range(n)], ["kind", "a", "b"])
+    assert run("train", "--data", "t.csv", "--label", "kind", *SHORT) == (0, "", "")
+    net = nn.Network.load(MODEL)
+    assert (net.feature_names, net.classes) == (["a", "b"], ["aster", "rose"])
+    wanted = [net.classes[i] for i in net.predict(x)]
+    assert len(set(wanted)) == 2
+    # The label absent; columns in another order, among others; rows without a header.
+    table(tmp_path / "bare.csv", x.tolist(), ["a", "b"])
+    table(tmp_path / "other.csv", [[b[i], f"no {i}", a[i], "?"] for i in range(n)], ["b", "id", "a", "kind"])
+    table(tmp_path / "headless.csv", x.tolist())
+    table(tmp_path / "front.csv", [[names[i], a[i], b[i]] for i in range(n)])
+    np.savez(tmp_path / "t.npz", x=x, y=np.zeros(3))
+    for name in ("t.csv", "bare.csv", "other.csv", "headless.csv", "front.csv", "t.npz"):
+        options = [name, *(["--label", 0] if name == "front.csv" else [])]
+        assert [row["label"] for row in predictions(run, tmp_path, MODEL, *options)] == wanted, options
+    code, out, _ = run("predict", MODEL, "t.csv")
+    assert code == 0
+    assert out.splitlines()[1].split()[:2] == ["0", wanted[0]]
+
+
+def test_a_table_that_lacks_a_column(run, mistake, tmp_path):
+    x, names = flowers()
+    table(
+        tmp_path / "t.csv",
+        [[*row, name] for row, name in zip(x.tolist(), names, strict=True)],
+        ["a", "b", "kind"],
+    )
+    assert run("train", "--data", "t.csv", *SHORT) == (0, "", "")
+    table(tmp_path / "u.csv", x.tolist(), ["a", "c"])
+    mistake("no column 'b', which the net was trained on; columns are a, c", "predict", MODEL, "u.csv")
+    table(tmp_path / "u.csv", [[1, 2, 3]], ["a", "b", "b"])
+    mistake("two columns 'b'; wanted one", "predict", MODEL, "u.csv")
+
+
+def test_a_table_of_real_targets_is_predicted(run, tmp_path):
+    x, _ = flowers()
+    y = (x[:, 0] * 3 + 100.5).tolist()
+    table(tmp_path / "t.csv", [[*row, value] for row, value in zip(x.tolist(), y, strict=True)])
+    assert run("train", "--data", "t.csv", *SHORT) == (0, "", "")
+    table(tmp_path / "bare.csv", x.tolist())
+    wanted = nn.Network.load(MODEL).predict(x).ravel()
+    for name in ("t.csv", "bare.csv"):
+        rows = predictions(run, tmp_path, MODEL, name)
+        assert [row["values"][0] for row in rows] == pytest.approx(wanted, rel=1e-6)
+    assert abs(np.mean(wanted) - 100) < 10
+
+
+def test_yes_no_targets_are_printed_under_their_names(run, tmp_path):
+    x, _ = flowers()
+    np.savez(tmp_path / "t.npz", x=x, y=(x > 0).astype(float), classes=np.array(["tall", "wide"]))
+    assert run("train", "--data", "t.npz", *SHORT) == (0, "", "")
+    code, out, error = run("predict", MODEL, "t.npz")
+    assert (code, error) == (0, "")
+    assert out.splitlines()[0].split() == ["index", "tall", "wide", "file"]
+
+
 def test_info_names_everything(run, tmp_path):
     code, out, error = run("info", "--json", "info.json")
     assert (code, error) == (0, "")
@@ -117,7 +191,7 @@ def test_help_of_every_command_names_its_options(run):
         "train": "--data --data-dir --hidden --activation --loss --optimizer --lr --schedule --epochs "
         "--batch-size --dropout --weight-decay --validation --early-stopping --seed --device --precision "
         "--threads --out --json --resume --quiet",
-        "predict": "--json --device",
+        "predict": "--label --json --device .csv .npz .npy IDX",
         "info": "--json",
     }.items():
         code, out, error = run(command, "--help")

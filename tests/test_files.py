@@ -35,6 +35,7 @@ def test_a_model_comes_back_whole(tmp_path):
     )
     net.standardize(np.arange(5), np.full(5, 0.5))
     net.classes, net.image_shape, net.pixel_max = ["null", "eins", "zwei"], (1, 5), 16.0
+    net.feature_names = list("abcde")
     net.fit(X, LABELS, nn.Adam(), epochs=2, batch_size=30)
     net.save(path)
     again = nn.Network.load(path)
@@ -49,6 +50,7 @@ def test_a_model_comes_back_whole(tmp_path):
         "seed",
         "task",
         "classes",
+        "feature_names",
         "image_shape",
         "pixel_max",
     ):

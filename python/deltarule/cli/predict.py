@@ -1,4 +1,4 @@
-"""``deltarule predict``: labels and probabilities for images in files."""
+"""``deltarule predict``: labels and probabilities for the samples in files."""
 
 from __future__ import annotations
 
@@ -9,29 +9,36 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import data, nn
+from .. import nn
+from ..data.features import read_features
 from .files import check_writable, require, write_json
 from .report import class_probabilities
+from .settings import column_of
 
 PICTURES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp"}
 BRIGHT = 127
 
 
-@click.command(short_help="Print labels of images.")
+@click.command(short_help="Print labels of samples.")
 @click.argument("model")
-@click.argument("images", nargs=-1, required=True)
+@click.argument("files", nargs=-1, required=True)
+@click.option("--label", metavar="COLUMN", help="Label column of a .csv, name or number, where it is there.")
 @click.option(
     "--json", "json_path", metavar="FILE", help="Write the predictions to FILE as JSON ('-': stdout)."
 )
 @click.option("--device", default="cpu", show_default=True, metavar="NAME")
-def predict(model: str, images: tuple[str, ...], json_path: str | None, device: str) -> None:
-    """Print label and probability for IMAGES, by the net in the file MODEL.
+def predict(
+    model: str, files: tuple[str, ...], label: str | None, json_path: str | None, device: str
+) -> None:
+    """Print label and probability for the samples in FILES, by the net in the file MODEL.
 
-    IMAGES are IDX files, .npy arrays (one sample a row, or images), or pictures (.png, ...) of one digit
-    each; a picture is turned to grey, resized to the size the net was trained on, and inverted if its
-    background is bright.
+    FILES are tables (.csv), arrays (.npz with x, .npy: one sample a row, or images), IDX files, or pictures (.png, ...)
+    of one digit each. Of a table with a header, the columns are taken that the net was trained on, in any order; else
+    all of them, but for the label column where there is one more. A picture is turned to grey, resized to the size the
+    net was trained on, and inverted if its background is bright.
 
     \b
+    deltarule predict runs/NAME/model.safetensors table.csv
     deltarule predict runs/NAME/model.safetensors digit.png
     deltarule predict runs/NAME/model.safetensors t10k-images-idx3-ubyte.gz --json labels.json
     """
@@ -39,40 +46,44 @@ def predict(model: str, images: tuple[str, ...], json_path: str | None, device: 
         check_writable(json_path, "--json")
     net = nn.Network.load(model, device=device)
     rows: list[dict[str, Any]] = []
-    for path in images:
-        rows += predictions(net, path)
+    for path in files:
+        rows += predictions(net, path, label)
     if json_path is not None:
         write_json(json_path, {"model": model, "predictions": rows})
     if json_path != "-":
-        click.echo(render(rows))
+        click.echo(render(rows, net.classes if net.task == "multi_label" else None))
 
 
-def predictions(net: nn.Network, path: str) -> list[dict[str, Any]]:
+def predictions(net: nn.Network, path: str, label: str | None = None) -> list[dict[str, Any]]:
     """One dictionary a sample of the file: file, index, and label with probability, or values."""
-    x = read_samples(path, net)
+    x = read_samples(path, net, label)
     if net.task != "classification":
         values = net.predict_proba(x) if net.task == "multi_label" else net.predict(x)
         return [{"file": path, "index": index, "values": row.tolist()} for index, row in enumerate(values)]
     probabilities = class_probabilities(net, x)
     names = net.classes or [str(index) for index in range(probabilities.shape[1])]
+    if len(names) != probabilities.shape[1]:
+        raise ValueError(
+            f"the model names {len(names)} classes; wanted {probabilities.shape[1]}, one an output"
+        )
     best = probabilities.argmax(axis=1)
     return [
         {
             "file": path,
             "index": index,
-            "label": names[label],
-            "probability": float(probabilities[index, label]),
+            "label": names[number],
+            "probability": float(probabilities[index, number]),
         }
-        for index, label in enumerate(best.tolist())
+        for index, number in enumerate(best.tolist())
     ]
 
 
-def render(rows: list[dict[str, Any]]) -> str:
-    """The predictions as a table."""
+def render(rows: list[dict[str, Any]], names: list[str] | None = None) -> str:
+    """The predictions as a table; ``names`` of the values, where they have some."""
     if not rows:
         return "no samples"
     if "values" in rows[0]:
-        lines = ["index  values  file"]
+        lines = [f"index  {' '.join(names) if names else 'values'}  file"]
         lines += [
             f"{row['index']:<6} {' '.join(f'{value:.6g}' for value in row['values'])}  {row['file']}"
             for row in rows
@@ -87,8 +98,8 @@ def render(rows: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def read_samples(path: str, net: nn.Network) -> NDArray[Any]:
-    """Samples [n,inputs] for `net` from the file `path`: a picture, a .npy or an IDX file.
+def read_samples(path: str, net: nn.Network, label: str | None = None) -> NDArray[Any]:
+    """Samples [n,inputs] for `net` from the file `path`: a picture, or what `read_features` reads.
 
     Raises
     ------
@@ -104,13 +115,7 @@ def read_samples(path: str, net: nn.Network) -> NDArray[Any]:
         pixels = read_picture(path, net.image_shape).reshape(1, -1).astype(np.float32)
         # White is 255 in a picture, and what it was in the training images for the net.
         return pixels * np.float32((net.pixel_max or 255) / 255)
-    if suffix == ".npy":
-        try:
-            array = np.load(path, allow_pickle=False)
-        except (ValueError, EOFError) as error:
-            raise ValueError(f"{path}: not a whole .npy file of numbers") from error
-    else:
-        array = data.read_idx(path)
+    array = read_features(path, net.inputs, net.feature_names, column_of(label))
     return _as_samples(array, path, net.inputs, net.image_shape)
 
 

@@ -16,7 +16,7 @@ from ..data import Dataset, Samples, Standardizer
 from .files import write_json
 from .report import Task, measure, per_class_lines
 from .settings import FILE_NAME as SETTINGS
-from .settings import Settings, parse_schedule
+from .settings import Settings, column_of, parse_schedule
 
 MODEL = "model.safetensors"
 CHECKPOINT = "checkpoint.safetensors"
@@ -204,14 +204,11 @@ def plan(settings: Settings, folder: Path, data_dir: str | None = None) -> Job:
     ValueError, OSError, DeviceError
         If data, options or device are not usable; nothing has been written by then.
     """
-    label: str | int | None = settings.label
-    if settings.label is not None and settings.label.isdecimal():
-        label = int(settings.label)
     try:
         dataset = data.load(
             settings.data,
             data_dir=data_dir or settings.data_dir,
-            label=label,
+            label=column_of(settings.label),
             regression=True if settings.regression else None,
         )
     except (TypeError, ModuleNotFoundError) as error:
@@ -228,6 +225,7 @@ def plan(settings: Settings, folder: Path, data_dir: str | None = None) -> Job:
     standardizer = Standardizer.fit(training.x, kind=kind)
     net.standardize(standardizer.shift, standardizer.scale)
     net.classes = None if dataset.classes is None else list(dataset.classes)
+    net.feature_names = None if dataset.feature_names is None else list(dataset.feature_names)
     net.image_shape = dataset.image_shape
     net.pixel_max = float(dataset.train.x.max()) if dataset.image_shape is not None else None
     scale = TargetScale.fit(training.y) if task is Task.VALUES else None

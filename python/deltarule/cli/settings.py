@@ -136,6 +136,11 @@ class Settings:
             raise ValueError(f"{path}: not the settings of a run of this version ({error})") from error
 
 
+def column_of(label: str | None) -> str | int | None:
+    """What --label names: a column by its name, or by its number."""
+    return int(label) if label is not None and label.isdecimal() else label
+
+
 def parse_hidden(text: str) -> tuple[int, ...]:
     """Turn "300-100" into (300, 100) and "none" into ()."""
     if text == "none":

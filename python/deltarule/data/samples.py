@@ -122,6 +122,8 @@ class Dataset:
         Name of every label; None for regression.
     image_shape : (height, width), or None
         Set where a row of x is a grey image.
+    feature_names : tuple of str, or None
+        Name of every feature, where the source names them.
     """
 
     name: str
@@ -129,6 +131,7 @@ class Dataset:
     test: Samples
     classes: tuple[str, ...] | None = None
     image_shape: tuple[int, int] | None = None
+    feature_names: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         if self.train.x.shape[1] != self.test.x.shape[1]:

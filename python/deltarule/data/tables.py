@@ -1,11 +1,12 @@
-"""Data sets in one file of the user: ``.npz`` with arrays, ``.csv`` with a label column."""
+"""Data in one file of the user: ``.npz`` with arrays, ``.csv`` with a label column or, for predictions, without."""
 
 from __future__ import annotations
 
 import csv
 import zlib
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
@@ -61,10 +62,11 @@ def named_classes(names: Array, y: Array, path: Path) -> LabelCode:
 
 
 def read_npz(path: Path, names: tuple[str, ...]) -> dict[str, Array]:
-    """Those of the named arrays that a .npz holds, x and y for certain.
+    """Those of the named arrays that a .npz holds, x and (where it is among the names) y for certain.
 
     Object arrays are refused: they are pickles, and reading one can run any code.
     """
+    needed = [name for name in ("x", "y") if name in names]
     import zipfile  # here, because it would take 5 ms of every import of the package
 
     try:
@@ -72,9 +74,9 @@ def read_npz(path: Path, names: tuple[str, ...]) -> dict[str, Array]:
         with zipfile.ZipFile(path):
             pass
         with np.load(path, allow_pickle=False) as file:
-            if not {"x", "y"} <= set(file.files):
+            if not set(needed) <= set(file.files):
                 raise ValueError(
-                    f"load: {path} holds {shorten(sorted(file.files)) or 'nothing'}; wanted x and y"
+                    f"load: {path} holds {shorten(sorted(file.files)) or 'nothing'}; wanted {' and '.join(needed)}"
                 )
             return {name: read_member(file, name, path) for name in names if name in file.files}
     except (zipfile.BadZipFile, zlib.error, EOFError) as error:
@@ -98,24 +100,65 @@ def read_member(file: Any, name: str, path: Path) -> Array:
 def load_csv(
     path: Path, label: str | int | None, regression: bool | None, test_fraction: float, seed: int
 ) -> Dataset:
-    """Numeric columns and one label column, with or without a header.
-
-    Separators are comma, semicolon or tab, whichever the first line has most of.
-    """
-    try:
-        with open(path, newline="", encoding="utf-8-sig") as file:
-            first = file.readline()
-            file.seek(0)
-            table = parse_csv(csv.reader(file, delimiter=max(",;\t", key=first.count)), path, label)
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise ValueError(f"load: {path} is no readable text ({error}); wanted .csv in UTF-8") from error
-    x, raw_y, column = table
-    name = f"load: {path}: label column {column}"
+    """Numeric columns and one label column, with or without a header."""
+    with open_csv(path) as reader:
+        x, raw_y, header, column = parse_csv(reader, path, label)
+    name = f"load: {path}: label column {repr(header[column]) if header else column}"
     code = fit_labels(raw_y, name, regression)
     y = code.encode(raw_y, name)
     check_samples(x, y, code.classes, f"load: {path}")
     train, test = Samples(x, y).split(test_fraction, seed)
-    return Dataset(path.stem, train, test, code.classes)
+    names = tuple(cell for i, cell in enumerate(header or ()) if i != column)
+    known = names if header and len(set(names)) == len(names) else None
+    return Dataset(path.stem, train, test, code.classes, feature_names=known)
+
+
+def read_csv_features(
+    path: Path, inputs: int, names: Sequence[str] | None = None, label: str | int | None = None
+) -> Array:
+    """x[n,inputs] of a .csv, whose label column may be there or not.
+
+    The columns are those of the ``names`` where these are given and the table has a header: in any order, and others
+    may be beside them. Else a table of ``inputs`` columns holds features alone, and of one more the label as well,
+    which is found as `load_csv` finds it.
+    """
+    with open_csv(path) as reader:
+        header, width, rows = begin_csv(reader, path, label, names)
+        if header is not None and names is not None:
+            missing = [name for name in names if name not in header]
+            if missing:
+                raise ValueError(
+                    f"load: {path} has no column {missing[0]!r}, which the net was trained on; "
+                    f"columns are {shorten(header)}"
+                )
+            twice = [name for name in names if header.count(name) > 1]
+            if twice:
+                raise ValueError(f"load: {path} has two columns {twice[0]!r}; wanted one")
+            if label is not None:
+                label_column(header, width, path, label)
+            columns = [header.index(name) for name in names]
+        elif label is None and width == inputs:
+            columns = list(range(inputs))
+        elif width == inputs + 1:
+            column = label_column(header, width, path, label)
+            columns = [i for i in range(width) if i != column]
+        else:
+            raise ValueError(
+                f"load: {path} has {width} columns; wanted {inputs} features, with the label {inputs + 1} columns"
+            )
+        return read_rows(rows, path, header, width, columns, None)[0]
+
+
+@contextmanager
+def open_csv(path: Path) -> Iterator[Any]:
+    """The csv.reader of a file whose separator is comma, semicolon or tab, whichever its first line has most of."""
+    try:
+        with open(path, newline="", encoding="utf-8-sig") as file:
+            first = file.readline()
+            file.seek(0)
+            yield csv.reader(file, delimiter=max(",;\t", key=first.count))
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise ValueError(f"load: {path} is no readable text ({error}); wanted .csv in UTF-8") from error
 
 
 def numbered_rows(reader: Any) -> Iterator[tuple[int, list[str]]]:
@@ -125,43 +168,65 @@ def numbered_rows(reader: Any) -> Iterator[tuple[int, list[str]]]:
             yield reader.line_num, [cell.strip() for cell in row]
 
 
-def parse_csv(reader: Any, path: Path, label: str | int | None) -> tuple[Array, Array, str]:
-    """All rows of a csv.reader -> x[n,d] float64, raw labels[n], and how messages call the label column."""
+def parse_csv(reader: Any, path: Path, label: str | int | None) -> tuple[Array, Array, list[str] | None, int]:
+    """All rows of a csv.reader -> x[n,d] float64, raw labels[n], the header if there is one, the label's column."""
+    header, width, rows = begin_csv(reader, path, label)
+    if width < 2:
+        raise ValueError(f"load: {path} has 1 column; wanted at least one feature and the label")
+    column = label_column(header, width, path, label)
+    x, labels = read_rows(rows, path, header, width, [i for i in range(width) if i != column], column)
+    return x, raw_labels(labels), header, column
+
+
+def begin_csv(
+    reader: Any, path: Path, label: str | int | None, names: Sequence[str] | None = None
+) -> tuple[list[str] | None, int, Iterable[tuple[int, list[str]]]]:
+    """Header if there is one (as there is where the first row has all ``names``), columns, and the rows after it."""
     rows = numbered_rows(reader)
     head = list(islice(rows, 2))
     if not head:
         raise ValueError(f"load: {path} is empty; wanted rows of numbers with a label column")
-    header = head[0][1] if has_header([row for _, row in head], label) else None
-    width = len(head[0][1])
-    if width < 2:
-        raise ValueError(f"load: {path} has 1 column; wanted at least one feature and the label")
-    column = label_column(header, width, path, label)
+    first = head[0][1]
+    named = names is not None and set(names) <= set(first)
+    if named or has_header([row for _, row in head], label):
+        return first, len(first), chain(head[1:], rows)
+    return None, len(first), chain(head, rows)
+
+
+def read_rows(
+    rows: Iterable[tuple[int, list[str]]],
+    path: Path,
+    header: list[str] | None,
+    width: int,
+    columns: Sequence[int],
+    label: int | None,
+) -> tuple[Array, list[str]]:
+    """The numbers of the ``columns`` -> x[n,len(columns)] float64, and the cells of the column ``label``."""
     lines, values, labels = array("q"), array("d"), []
-    for line, row in chain(head if header is None else head[1:], rows):
+    for line, row in rows:
         if len(row) != width:
             raise ValueError(
                 f"load: {path} line {line}: {len(row)} cells; wanted {width}, as in the first line"
             )
-        labels.append(row.pop(column))
-        if not labels[-1]:
-            raise bad_cell(path, line, column, header, "is empty; wanted a label")
+        if label is not None:
+            labels.append(row[label])
+            if not labels[-1]:
+                raise bad_cell(path, line, label, header, "is empty; wanted a label")
         lines.append(line)
         try:
-            values.extend(map(float, row))
+            values.extend([float(row[i]) for i in columns])
         except ValueError:
-            wrong = next(i for i, cell in enumerate(row) if not is_number(cell))
+            wrong = next(i for i in columns if not is_number(row[i]))
             problem = f"holds {row[wrong]!r}" if row[wrong] else "is empty"
-            raise bad_cell(
-                path, line, wrong + (wrong >= column), header, f"{problem}; wanted a number"
-            ) from None
-    if not labels:
+            raise bad_cell(path, line, wrong, header, f"{problem}; wanted a number") from None
+    if not lines:
         raise ValueError(f"load: {path} holds a header and no rows; wanted rows of numbers")
-    x = np.array(values).reshape(len(labels), width - 1)
+    x = np.array(values).reshape(len(lines), len(columns))
     if not np.isfinite(x).all():
         row_index, i = (int(k) for k in np.argwhere(~np.isfinite(x))[0])
         problem = f"holds {x[row_index, i]}; wanted a finite number"
-        raise bad_cell(path, lines[row_index], i + (i >= column), header, problem)
-    return x, raw_labels(labels), repr(header[column]) if header else str(column)
+        raise bad_cell(path, lines[row_index], columns[i], header, problem)
+    return x, labels
 
 
 def is_number(cell: str) -> bool:

@@ -83,6 +83,7 @@ def contents(net: Network) -> tuple[Tensors, dict[str, Any]]:
         "seed": net.seed,
         "task": net.task,
         "classes": None if net.classes is None else [str(name) for name in net.classes],
+        "feature_names": None if net.feature_names is None else [str(name) for name in net.feature_names],
         "image_shape": None if net.image_shape is None else [int(size) for size in net.image_shape],
         "pixel_max": None if net.pixel_max is None else float(net.pixel_max),
     }
@@ -118,6 +119,7 @@ def restored(
         )
         net.task = header["task"]
         net.classes = header["classes"]
+        net.feature_names = header.get("feature_names")  # files of older versions have none
         net.image_shape = None if header["image_shape"] is None else tuple(header["image_shape"])
         net.pixel_max = header["pixel_max"]
     except KeyError as error:

@@ -75,10 +75,12 @@ class Network:
         whole numbers [N] for targets, too.
     classes : list of str, or None
         Names of the classes,...
+    feature_names : list of str, or None
+        ...names of the features (of a table's columns),...
     image_shape : (height, width), or None
         ...shape of a sample and...
     pixel_max : float or None
-        ...value of a white pixel, where samples are images; all three are only kept and saved with the model.
+        ...value of a white pixel, where samples are images; all four are only kept and saved with the model.
     history : History or None
         Of the last `fit`, also where Ctrl-C ended it.
 
@@ -132,6 +134,7 @@ class Network:
         self.takes_counts = False  # whole numbers [N] are targets, not labels
         self._rule: tuple[type[Optimizer], dict[str, Any], _core.Optimizer] | None = None
         self.classes: list[str] | None = None
+        self.feature_names: list[str] | None = None
         self.image_shape: tuple[int, int] | None = None
         self.pixel_max: float | None = None
         self.history: History | None = None
