@@ -157,8 +157,15 @@ def test_other_files_are_refused(content, saved):
         ({"loss": "hinge"}, "loss is 'hinge'"),
         ({"inputs": 6}, r"the architecture wants float32 \(6, 4\)"),
         ({"layers": [{"kind": "conv"}]}, "layer kind is 'conv'; choices: dense, dropout"),
-        ({"layers": [{"kind": "dense", "units": 3, "groups": 2}]}, "cannot be loaded"),
-        ({"layers": 5}, "cannot be loaded"),
+        ({"layers": [{"kind": "dense", "units": 3, "groups": 2}]}, "a layer dense lacks 'activation'"),
+        ({"layers": 5}, "is damaged: layers in its header is 5; wanted a list, each an object"),
+        ({"inputs": 10**13}, r"is damaged: .* wants float32 \(10000000000000, 4\)"),
+        ({"classes": 3}, "is damaged: classes in its header is 3; wanted a list, each a text, or null"),
+        ({"task": "dance"}, "is damaged: task .* wanted one of classification, multi_label, regression"),
+        ({"image_shape": [3, "a", 5]}, "is damaged: image_shape"),
+        ({"image_shape": [2, 2]}, "images have 5 pixels; wanted 2 x 2"),
+        ({"pixel_max": "a"}, "is damaged: pixel_max"),
+        ({"feature_names": "abc"}, "is damaged: feature_names"),
     ],
 )  # fmt: skip
 def test_models_that_do_not_fit_are_refused(change, message, saved):
@@ -167,6 +174,32 @@ def test_models_that_do_not_fit_are_refused(change, message, saved):
         nn.Network.load(saved)
     assert str(saved) in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("image_shape", "foo", r"save: image_shape is 'foo'; wanted \(height, width\)"),
+        ("image_shape", (2, 3), "save: images have 5 pixels; wanted 2 x 3"),
+        ("pixel_max", "a", "save: pixel_max is 'a'; wanted a number"),
+        ("classes", "ab", "save: classes is 'ab'; wanted a list of names"),
+        ("feature_names", 3, "save: feature_names is 3; wanted a list of names"),
+    ],
+)
+def test_what_a_net_cannot_keep_is_refused_by_save(name, value, message, tmp_path, one_line):
+    net = nn.mlp([5, 4, 3])
+    setattr(net, name, value)
+    with one_line((TypeError, ValueError), message):
+        net.save(tmp_path / "model")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_without_feature_names_is_read(saved):
+    with safetensors.safe_open(saved, "numpy") as file:
+        header = json.loads(file.metadata()["header"])
+    del header["feature_names"]
+    rewrite(saved, metadata={"header": json.dumps(header)})
+    assert nn.Network.load(saved).feature_names is None
 
 
 def test_a_header_without_an_entry_is_refused(saved):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from .._atomic import check_writable
 from .._numbers import as_count, as_number
 from .._through import host
 from . import model
+from .headers import COUNT, NUMBER, Kind, check
 from .history import History
 
 if TYPE_CHECKING:
@@ -74,6 +75,12 @@ class EarlyStopping(Callback):
     """
 
     MONITORS = ("validation_error", "validation_loss")
+    STATE: ClassVar[dict[str, Kind]] = {
+        "lowest": NUMBER,
+        "lowest_epoch": COUNT,
+        "reference": NUMBER,
+        "waited": COUNT,
+    }
 
     def __init__(self, monitor: str | None = None, patience: int = 10, min_delta: float = 0.0) -> None:
         if monitor is not None and monitor not in self.MONITORS:
@@ -127,15 +134,21 @@ class EarlyStopping(Callback):
 
     def state(self) -> dict[str, Any]:
         """Counters, and the best weights with their masks."""
-        numbers = {key: getattr(self, key) for key in ("lowest", "lowest_epoch", "reference", "waited")}
+        numbers = {key: getattr(self, key) for key in self.STATE}
         masks = {f"masks.{i}": mask.astype(np.uint8) for i, mask in self.masks.items()}
         return {**numbers, **{f"weights.{i}": host(w) for i, w in enumerate(self.weights)}, **masks}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Take back what `state` gave."""
-        for key in ("lowest", "lowest_epoch", "reference", "waited"):
-            setattr(self, key, state[key])
+        """Take back what `state` gave; ValueError if it is something else, which changes nothing."""
+        check(state, self.STATE, "EarlyStopping: the state", "it")
         count = sum(key.startswith("weights.") for key in state)
+        if (count > 0) != (state["lowest_epoch"] > 0):
+            raise ValueError(
+                f"EarlyStopping: the state has {count} weights of epoch {state['lowest_epoch']}; "
+                "wanted those of the best epoch"
+            )
+        for key in self.STATE:
+            setattr(self, key, state[key])
         self.weights = [state[f"weights.{i}"] for i in range(count)]
         masks = [key for key in state if key.startswith("masks.")]
         self.masks = {int(key.removeprefix("masks.")): state[key] for key in masks}

@@ -16,13 +16,36 @@ import numpy as np
 
 from .._atomic import PathLike
 from .._through import host
-from . import files, model
+from . import files, headers, model
 from .files import Tensors
 
 if TYPE_CHECKING:
     from .fit import Training
 
-COUNTERS = ("epoch", "step", "errors", "seconds", "stopped")
+HEADER = {
+    "settings": headers.OBJECT,
+    "state": headers.OBJECT,
+    "history": headers.many(headers.OBJECT),
+    "callbacks": headers.many(headers.OBJECT),
+}
+COUNTERS = {
+    "epoch": headers.COUNT,
+    "step": headers.COUNT,
+    "errors": headers.NUMBER,
+    "seconds": headers.NUMBER,
+    "stopped": headers.FLAG,
+}
+RECORD = {
+    "epoch": headers.COUNT,
+    "train_loss": headers.NUMBER,
+    "train_error": headers.optional(headers.NUMBER),
+    "validation_loss": headers.optional(headers.NUMBER),
+    "validation_error": headers.optional(headers.NUMBER),
+    "seconds": headers.NUMBER,
+    "samples_per_second": headers.optional(headers.NUMBER),
+    "learning_rate": headers.NUMBER,
+    "gradient_norms": headers.many(headers.NUMBER),
+}
 
 
 def write(path: PathLike, training: Training) -> None:
@@ -62,25 +85,41 @@ def read(path: PathLike, training: Training) -> SavedState:
         As `files.read`; also, naming the first difference, if the training has other settings.
     """
     tensors, header = files.read(path, files.CHECKPOINT)
-    missing = {"settings", "state", "history", "callbacks"} - set(header)
-    if missing:
-        raise ValueError(f"{path} is damaged: its header lacks {', '.join(sorted(missing))}")
+    headers.check(header, HEADER, path)
     now = json.loads(json.dumps(training.settings))
     for key in now:
         before = header["settings"].get(key)
         if before != now[key]:
             raise ValueError(f"fit: cannot resume {path}: {difference(key, before, now[key])}")
-    done = header["state"]["epoch"] + (header["state"]["step"] > 0)
+    _check_parts(header, training, path)
+    step = header["state"]["step"]
+    done = header["state"]["epoch"] + (step > 0)
     if training.plan.epochs < done:
         raise ValueError(
             f"fit: cannot resume {path}: epochs is {training.plan.epochs}, it is in epoch {done}"
         )
     net = training.net
     names = model.parameter_names(net)
-    wanted = [*names, *(f"good.{name}" for name in names if header["state"]["step"])]
+    wanted = [*names, *(f"good.{name}" for name in names if step)]
     for name in wanted:
         files.take(tensors, name, net.parameters[names.index(name.removeprefix("good."))], path)
+    for name in ("epoch.losses", "epoch.weights") if step else ():
+        files.take(tensors, name, model.Like((step,), "float64"), path)
     return SavedState(path, tensors, header)
+
+
+def _check_parts(header: dict[str, Any], training: Training, path: PathLike) -> None:
+    """The state, the records and the callbacks are whole, and agree."""
+    state, history, callbacks = header["state"], header["history"], header["callbacks"]
+    headers.check(state, {**COUNTERS, "updates": headers.COUNT}, path, "its state")
+    for record in history:
+        headers.check(record, RECORD, path, "its history")
+    steps, stateful = training.plan.steps, len(training.plan.stateful())
+    if len(history) != state["epoch"] or state["step"] >= steps or len(callbacks) != stateful:
+        raise ValueError(
+            f"{path} is damaged: {len(history)} records of {state['epoch']} epochs, step {state['step']} of {steps}, "
+            f"states of {len(callbacks)} callbacks; wanted as many records, a step below, and {stateful} states"
+        )
 
 
 def difference(key: str, before: Any, now: Any) -> str:
@@ -110,10 +149,23 @@ class SavedState:
     header: dict[str, Any]
 
     def restore(self, training: Training) -> None:
-        """Put the training, its net and its callbacks where the checkpoint was written."""
+        """Put the training, its net and its callbacks where the checkpoint was written.
+
+        Raises
+        ------
+        ValueError
+            If what is left to be found out does not fit; the net has its weights still.
+        """
+        with headers.damaged(self.path):
+            # First, for a callback may refuse its state.
+            for index, callback in enumerate(training.plan.stateful()):
+                callback.restore({**self.header["callbacks"][index], **self._part(f"callback{index}.")})
+            self._restore(training)
+
+    def _restore(self, training: Training) -> None:
         net, state, saved = training.net, training.state, self.header["state"]
-        model.put(net, self.tensors, self.path)
         net.engine.set_slots(self._part("slots."))
+        model.put(net, self.tensors, self.path)
         net.engine.step = saved["updates"]
         state.begin_epoch(saved["epoch"], net)
         for key in COUNTERS:
@@ -127,8 +179,6 @@ class SavedState:
             state.start = replace(state.start, parameters=values, masks=masks)
         state.before = state.start  # no earlier one is known
         training.history.epochs.extend(self.header["history"])
-        for index, callback in enumerate(training.plan.stateful()):
-            callback.restore({**self.header["callbacks"][index], **self._part(f"callback{index}.")})
 
     def _part(self, prefix: str) -> Tensors:
         return {

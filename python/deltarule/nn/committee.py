@@ -14,7 +14,7 @@ from .. import _core
 from .._atomic import PathLike
 from .._numbers import as_count
 from .._through import host
-from . import files, model
+from . import files, headers, model
 from .callbacks import Callback
 from .history import History
 from .inputs import MULTI_LABEL, REGRESSION, as_features, as_targets, as_weights, check_targets, saying
@@ -260,14 +260,14 @@ class Committee:
             As `Network.load`.
         """
         tensors, header = files.read(path, files.COMMITTEE)
-        if not isinstance(header.get("members"), list):
-            raise ValueError(f"{path} is damaged: its header lacks 'members'")
+        headers.check(header, {"members": headers.many(headers.OBJECT)}, path)
         nets = []
         for index, own in enumerate(header["members"]):
             prefix = f"member{index}."
             part = {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
             nets.append(model.restored(part, own, path, device, Network))
-        return Committee(nets)
+        with headers.damaged(path):
+            return Committee(nets)
 
 
 class _Stop(Callback):

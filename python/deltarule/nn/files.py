@@ -86,8 +86,8 @@ def read(path: PathLike, kind: str) -> tuple[Tensors, dict[str, Any]]:
     try:
         header = json.loads(metadata["header"])
         tensors = safetensors.numpy.load(content)
-    except (KeyError, json.JSONDecodeError, safetensors.SafetensorError) as error:
-        raise ValueError(f"{path} is damaged: {error}") from error
+    except (KeyError, TypeError, ValueError, RecursionError, safetensors.SafetensorError) as error:
+        raise ValueError(f"{path} is damaged: {' '.join(str(error).split())}") from error
     if not isinstance(header, dict):
         raise ValueError(f"{path} is damaged: its header is not a JSON object")
     return tensors, header
@@ -105,8 +105,18 @@ def _metadata(content: bytes, path: PathLike) -> dict[str, str]:
         header = json.loads(content[start : start + length])
         metadata = dict(header.pop("__metadata__", {}))
         data = max((int(tensor["data_offsets"][1]) for tensor in header.values()), default=0)
-    except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
+    except (
+        ValueError,
+        TypeError,
+        KeyError,
+        IndexError,
+        AttributeError,
+        OverflowError,
+        RecursionError,
+    ) as error:
         raise ValueError(f"{path} is not a safetensors file: its header is damaged") from error
+    if not all(isinstance(text, str) for text in metadata.values()):
+        raise ValueError(f"{path} is damaged: its metadata are not texts")
     if len(content) < start + length + data:
         raise ValueError(f"{path} is truncated: {len(content)} bytes of {start + length + data}")
     return metadata
@@ -115,11 +125,11 @@ def _metadata(content: bytes, path: PathLike) -> dict[str, str]:
 def take(tensors: Tensors, name: str, like: Any, path: PathLike) -> npt.NDArray[Any]:
     """``tensors[name]``, which must have the shape and dtype of ``like``."""
     if name not in tensors:
-        raise ValueError(f"{path} lacks the tensor {name!r}")
+        raise ValueError(f"{path} is damaged: it lacks the tensor {name!r}")
     tensor = tensors[name]
     if tensor.shape != tuple(like.shape) or tensor.dtype != np.dtype(str(like.dtype)):
         raise ValueError(
-            f"{path}: {name} is {tensor.dtype} {tensor.shape}; "
+            f"{path} is damaged: {name} is {tensor.dtype} {tensor.shape}; "
             f"the architecture wants {like.dtype} {tuple(like.shape)}"
         )
     return tensor

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from .. import _core
+from .._atomic import PathLike
 from .._numbers import as_count, as_flag, as_name, as_number
+from . import headers
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,15 @@ class Dropout:
 
 Layer = Dense | Dropout
 
+# What a file's header has of a layer. A default in place of what is lost would be another layer.
+_SETTINGS = {
+    "units": headers.COUNT,
+    "activation": headers.TEXT,
+    "bias": headers.FLAG,
+    "slope": headers.optional(headers.NUMBER),
+    "rate": headers.NUMBER,
+}
+
 _KINDS: dict[str, type[Dense] | type[Dropout]] = {"dense": Dense, "dropout": Dropout}
 
 
@@ -71,10 +82,14 @@ def to_json(layer: Layer) -> dict[str, Any]:
     return {"kind": type(layer).__name__.lower(), **asdict(layer)}
 
 
-def from_json(description: dict[str, Any]) -> Layer:
-    """What `to_json` was given."""
+def from_json(description: dict[str, Any], path: PathLike) -> Layer:
+    """What `to_json` was given; ValueError where the file at ``path`` holds something else."""
     settings = dict(description)
     kind = settings.pop("kind")
-    if kind not in _KINDS:
+    if not isinstance(kind, str) or kind not in _KINDS:
         raise ValueError(f"layer kind is {kind!r}; choices: {', '.join(_KINDS)}")
+    wanted = [field.name for field in fields(_KINDS[kind])]
+    headers.check(settings, {name: _SETTINGS[name] for name in wanted}, path, f"a layer {kind}")
+    if len(settings) > len(wanted):
+        raise ValueError(f"layer {kind} has {', '.join(settings)}; wanted {', '.join(wanted)}")
     return _KINDS[kind](**settings)

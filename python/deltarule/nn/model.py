@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -12,22 +12,55 @@ import numpy.typing as npt
 from .. import _core
 from .._atomic import PathLike
 from .._through import host
-from . import files, init, layers
+from .._numbers import as_number
+from ..data.augment import shape_of
+from . import files, headers, init, layers
 from .files import Tensors
+from .inputs import CLASSIFICATION, MULTI_LABEL, REGRESSION
 
 if TYPE_CHECKING:
     from .network import Network
 
 Masks = Mapping[int, npt.NDArray[Any]]
 
+HEADER = {
+    "inputs": headers.COUNT,
+    "layers": headers.many(headers.OBJECT),
+    "loss": headers.TEXT,
+    "dtype": headers.one_of("float32", "float64"),
+    "precision": headers.TEXT,
+    "seed": headers.COUNT,
+    "task": headers.one_of(CLASSIFICATION, MULTI_LABEL, REGRESSION),
+    "classes": headers.optional(headers.many(headers.TEXT)),
+    "image_shape": headers.optional(headers.PAIR),
+    "pixel_max": headers.optional(headers.NUMBER),
+}
+# What files of older versions do not have.
+LATER = {"feature_names": headers.optional(headers.many(headers.TEXT))}
+
+
+class Like(NamedTuple):
+    """Shape and dtype that `files.take` compares with."""
+
+    shape: tuple[int, ...]
+    dtype: str
+
 
 def parameter_names(net: Network) -> list[str]:
     """Tensor names in the order of ``net.parameters``: layer0.weight, layer0.bias, ..."""
-    names = []
-    for index, layer in enumerate(net.layers):
+    return list(parameter_shapes(net.layers, net.inputs))
+
+
+def parameter_shapes(stack: Iterable[layers.Layer], inputs: int) -> dict[str, tuple[int, ...]]:
+    """Shapes of the parameters by name, in their order."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    for index, layer in enumerate(stack):
         if isinstance(layer, layers.Dense):
-            names += [f"layer{index}.weight"] + ([f"layer{index}.bias"] if layer.bias else [])
-    return names
+            shapes[f"layer{index}.weight"] = (inputs, layer.units)
+            if layer.bias:
+                shapes[f"layer{index}.bias"] = (layer.units,)
+            inputs = layer.units
+    return shapes
 
 
 def named(net: Network, arrays: Any) -> Tensors:
@@ -77,17 +110,30 @@ def standardization(net: Network) -> Tensors:
 
 
 def contents(net: Network) -> tuple[Tensors, dict[str, Any]]:
-    """Weights and standardisation; architecture, class names, image shape and so on, as JSON."""
+    """Weights and standardisation; architecture, class names, image shape and so on, as JSON.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If what the net was given to keep (class names, image shape, ...) is no such thing.
+    """
+    shape, brightest = net.image_shape, net.pixel_max
     header = {
         **architecture(net),
         "seed": net.seed,
         "task": net.task,
-        "classes": None if net.classes is None else [str(name) for name in net.classes],
-        "feature_names": None if net.feature_names is None else [str(name) for name in net.feature_names],
-        "image_shape": None if net.image_shape is None else [int(size) for size in net.image_shape],
-        "pixel_max": None if net.pixel_max is None else float(net.pixel_max),
+        "classes": _names(net.classes, "save: classes"),
+        "feature_names": _names(net.feature_names, "save: feature_names"),
+        "image_shape": None if shape is None else list(shape_of(net.inputs, shape, "save")),
+        "pixel_max": None if brightest is None else as_number(brightest, "save: pixel_max"),
     }
     return {**named(net, net.parameters), **masks(net), **standardization(net)}, header
+
+
+def _names(names: Any, what: str) -> list[str] | None:
+    if isinstance(names, str) or not isinstance(names, Iterable | None):
+        raise TypeError(f"{what} is {names!r}; wanted a list of names")
+    return None if names is None else [str(name) for name in names]
 
 
 def save(path: PathLike, net: Network) -> None:
@@ -106,9 +152,15 @@ def restored(
     tensors: Tensors, header: dict[str, Any], path: PathLike, device: str, network: type[Network]
 ) -> Network:
     """The network of these `contents`, which came from ``path``."""
+    headers.check(header, HEADER, path)
+    headers.check({**dict.fromkeys(LATER), **header}, LATER, path)
     try:
+        stack = [layers.from_json(layer, path) for layer in header["layers"]]
+        # Before the net is built: a damaged size would ask for all memory.
+        for name, shape in parameter_shapes(stack, header["inputs"]).items():
+            files.take(tensors, name, Like(shape, header["dtype"]), path)
         net = network(
-            [layers.from_json(layer) for layer in header["layers"]],
+            stack,
             inputs=header["inputs"],
             loss=header["loss"],
             init=init.Zeros(),
@@ -119,12 +171,15 @@ def restored(
         )
         net.task = header["task"]
         net.classes = header["classes"]
-        net.feature_names = header.get("feature_names")  # files of older versions have none
-        net.image_shape = None if header["image_shape"] is None else tuple(header["image_shape"])
+        net.feature_names = header.get("feature_names")
+        shape = header["image_shape"]
+        net.image_shape = None if shape is None else shape_of(net.inputs, shape, "its header")
         net.pixel_max = header["pixel_max"]
     except KeyError as error:
         raise ValueError(f"{path} is damaged: its header lacks {error}") from error
     except (ValueError, TypeError) as error:
+        if str(error).startswith(str(path)):
+            raise
         raise ValueError(f"{path} cannot be loaded: {error}") from error
     put(net, tensors, path)
     if any(name.startswith("input.") for name in tensors):

@@ -15,13 +15,32 @@ import numpy as np
 
 from .._atomic import PathLike
 from .._through import host
-from ..nn import files, model
+from ..nn import files, headers, model
 from ..nn.checkpoint import difference
 
 if TYPE_CHECKING:
     from .training import Training
 
-COUNTERS = ("layer", "epoch", "step", "errors", "seconds")
+HEADER = {
+    "settings": headers.OBJECT,
+    "state": headers.OBJECT,
+    "epochs": headers.many(headers.many(headers.OBJECT)),
+}
+COUNTERS = {
+    "layer": headers.COUNT,
+    "epoch": headers.COUNT,
+    "step": headers.COUNT,
+    "errors": headers.NUMBER,
+    "seconds": headers.NUMBER,
+}
+RECORD = {
+    "layer": headers.COUNT,
+    "epoch": headers.COUNT,
+    "loss": headers.NUMBER,
+    "error": headers.optional(headers.NUMBER),
+    "learning_rate": headers.NUMBER,
+    "seconds": headers.NUMBER,
+}
 
 
 def write(path: PathLike, training: Training) -> None:
@@ -59,14 +78,30 @@ class Saved:
     def __init__(self, path: PathLike, training: Training) -> None:
         self.path = path
         self.tensors, self.header = files.read(path, files.PRETRAINING)
-        missing = {"settings", "state", "epochs"} - set(self.header)
-        if missing:
-            raise ValueError(f"{path} is damaged: its header lacks {', '.join(sorted(missing))}")
+        headers.check(self.header, HEADER, path)
         now = json.loads(json.dumps(training.settings))
         for key in now:
             before = self.header["settings"].get(key)
             if before != now[key]:
                 raise ValueError(f"greedy: cannot resume {path}: {difference(key, before, now[key])}")
+        self._check_parts(training)
+
+    def _check_parts(self, training: Training) -> None:
+        state, records, plan = self.header["state"], self.header["epochs"], training.plan
+        headers.check(state, {**COUNTERS, "updates": headers.COUNT}, self.path, "its state")
+        for record in (record for layer in records for record in layer):
+            headers.check(record, RECORD, self.path, "its epochs")
+        layer, layers = state["layer"], len(training.record.layers)
+        if layer >= layers or len(records) != layers or len(records[layer]) != state["epoch"]:
+            raise ValueError(
+                f"{self.path} is damaged: it is in epoch {state['epoch']} of layer {layer} with records of "
+                f"{[len(layer) for layer in records]} epochs; wanted {layers} layers, and as many epochs"
+            )
+        if state["epoch"] > plan.epochs[layer] or state["step"] >= plan.steps:
+            raise ValueError(
+                f"{self.path} is damaged: epoch {state['epoch']}, step {state['step']}; "
+                f"wanted up to {plan.epochs[layer]}, below {plan.steps}"
+            )
 
     def restore_net(self, training: Training) -> None:
         """The net's weights, the counters and the records, before the stage is made."""
@@ -81,6 +116,10 @@ class Saved:
 
     def restore_stage(self, training: Training) -> None:
         """The layer that was learning, and the epoch it was in."""
+        with headers.damaged(self.path):
+            self._restore_stage(training)
+
+    def _restore_stage(self, training: Training) -> None:
         state = training.state
         training.stage.restore(self._part("stage."), self.header["state"]["updates"])
         state.start = [np.array(host(p)) for p in training.snapshot()]
