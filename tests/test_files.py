@@ -309,3 +309,25 @@ assert open({str(path)!r}, "rb").read() == before
     assert done.stdout.split()[0] == "OSError"
     assert os.listdir(tmp_path) == ["file"]
     assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] != 4096
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o444, 0o666])
+@pytest.mark.parametrize("link", [False, True])
+def test_a_file_keeps_its_mode(mode, link, tmp_path):
+    path = tmp_path / "model"
+    path.touch()
+    path.chmod(mode)
+    name = tmp_path / "link" if link else path
+    if link:
+        name.symlink_to(path)
+    nn.mlp([5, 4, 3]).save(name)
+    assert path.stat().st_mode & 0o777 == mode
+    assert nn.Network.load(path).inputs == 5
+    assert name.is_symlink() == link
+    assert len(list(tmp_path.iterdir())) == 1 + link
+
+
+def test_a_new_file_has_the_mode_of_new_files(tmp_path):
+    nn.mlp([5, 4, 3]).save(tmp_path / "model")
+    (tmp_path / "other").touch()
+    assert (tmp_path / "model").stat().st_mode == (tmp_path / "other").stat().st_mode

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ PathLike = str | os.PathLike[str]
 
 def replace(path: PathLike, content: bytes) -> None:
     """Write to a temporary name in the same folder, flush to the disk, rename.
+
+    A file that is there keeps its mode, a link stays one: the file it leads to is replaced.
 
     Raises
     ------
@@ -23,6 +26,7 @@ def replace(path: PathLike, content: bytes) -> None:
     temporary = _temporary(target)
     try:
         with open(temporary, "xb") as file:
+            _keep_mode(target, temporary)  # before the content, which may be private
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
@@ -33,6 +37,15 @@ def replace(path: PathLike, content: bytes) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def _keep_mode(target: Path, temporary: Path) -> None:
+    try:
+        mode = stat.S_IMODE(target.stat().st_mode)
+    except FileNotFoundError:
+        return
+    if mode != stat.S_IMODE(temporary.stat().st_mode):  # file systems without modes refuse every change
+        temporary.chmod(mode)
 
 
 def replace_json(path: PathLike, content: Any) -> None:

@@ -492,7 +492,10 @@ class Network:
         return r2(values, host(as_targets(y, self.loss, self.dtype, "score")[0]))
 
     def save(self, path: PathLike) -> None:
-        """Write the model as safetensors; on failure (OSError) an older file of that name is as it was."""
+        """Write the model as safetensors; on failure (OSError) an older file of that name is as it was.
+
+        TypeError or ValueError, before anything is written, where `classes`, `image_shape` and the like are none.
+        """
         model.save(path, self)
 
     @staticmethod
