@@ -91,6 +91,27 @@ def check_small_mnist(d):
     assert d.test.y.tolist() == [9, 8, 7]
 
 
+@pytest.mark.parametrize("progress", [False, True, "always"])
+def test_a_download_is_shown_in_one_line_a_file_where_that_is_wanted(mirrors, capfd, progress):
+    data.load("mnist", progress=progress)
+    lines = [f"downloading {name} of mnist" for name in datasets.IDX_FILES] if progress == "always" else []
+    assert capfd.readouterr().err.splitlines() == lines  # of pooch's logger there is nothing
+    data.load("mnist", progress=progress)
+    assert capfd.readouterr().err == ""
+
+
+def test_the_command_line_without_a_network_says_one_line(mirrors, mistake):
+    for server in mirrors:
+        server.stop()
+    mistake(
+        "cannot download .*or pass data_dir .on the command line --data-dir",
+        "train",
+        "--data",
+        "mnist",
+        "--quiet",
+    )
+
+
 def test_second_mirror_then_offline_from_the_cache(mirrors, cache):
     check_small_mnist(data.load("mnist"))
     assert [server.asked for server in mirrors] == [list(datasets.IDX_FILES)] * 2
@@ -137,7 +158,7 @@ def test_sha256_mismatch_everywhere(mirrors, tmp_path, cache, one_line):
         OSError,
         rf"^load: cannot download {name} of mnist \(http://127.0.0.1:\d+/: SHA-256 of the download differs; "
         rf"http://127.0.0.1:\d+/: SHA-256 of the download differs\); get http://127.0.0.1:\d+/{name} "
-        rf"\(sha256 {wanted}\) elsewhere and put it into {cache / 'mnist'}, or pass data_dir$",
+        rf"\(sha256 {wanted}\) elsewhere and put it into {cache / 'mnist'}, or pass data_dir \(on the command line --data-dir\)$",
     ):
         data.load("mnist")
     assert list((cache / "mnist").iterdir()) == []
@@ -150,7 +171,7 @@ def test_offline_with_an_empty_cache(mirrors, cache, one_line):
         OSError,
         r"^load: cannot download train-images.* of mnist \(.*: no connection; .*: no connection\); get"
         rf" http://.*train-images-idx3-ubyte.gz \(sha256 \w{{64}}\) elsewhere "
-        rf"and put it into {cache / 'mnist'}, or pass data_dir$",
+        rf"and put it into {cache / 'mnist'}, or pass data_dir \(on the command line --data-dir\)$",
     ):
         data.load("mnist")
 

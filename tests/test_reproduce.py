@@ -465,3 +465,21 @@ def test_a_wrong_choice_is_refused_before_anything_is_written(tmp_path, monkeypa
     with pytest.raises(ValueError, match="choices: 1, 2, 3, 4, 5"):
         reproduce("ciresan2010", tmp_path / "run", quick=True, changes={"nets": [9]})
     assert not (tmp_path / "run").exists()
+
+
+def test_settings_are_refused_before_images_are_looked_for(mistake, monkeypatch, tmp_path):
+    def look(*_):
+        raise AssertionError("images were looked for")
+
+    monkeypatch.setattr(runner, "find_images", look)
+    mistake(
+        r"nets are \[9\]; choices: 1",
+        "reproduce",
+        "ciresan2010",
+        "--set",
+        "nets=[9]",
+        "--quick",
+        "--out",
+        "a",
+    )
+    assert not (tmp_path / "a").exists()

@@ -196,7 +196,7 @@ class Job:
         return [LEARNING_CURVE]
 
 
-def plan(settings: Settings, folder: Path, data_dir: str | None = None) -> Job:
+def plan(settings: Settings, folder: Path, data_dir: str | None = None, progress: bool | str = False) -> Job:
     """Load the data and build the net of `settings`; `data_dir` says where the data lie now.
 
     Raises
@@ -210,6 +210,7 @@ def plan(settings: Settings, folder: Path, data_dir: str | None = None) -> Job:
             data_dir=data_dir or settings.data_dir,
             label=column_of(settings.label),
             regression=True if settings.regression else None,
+            progress=progress,
         )
     except (TypeError, ModuleNotFoundError) as error:
         # A dtype that is no number, a package that is not installed: the user's to mend, like a ValueError.

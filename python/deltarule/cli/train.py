@@ -111,7 +111,7 @@ def _new_job(ctx: click.Context, options: dict[str, Any]) -> run.Job:
     except ValueError as error:
         raise click.BadParameter(str(error), ctx=ctx, param_hint="'--schedule'") from error
     folder = choose_folder(options["out"], settings.data, settings.seed, options["overwrite"])
-    job = run.plan(settings, folder)
+    job = run.plan(settings, folder, progress=not options["quiet"])
     prepare_folder(folder)
     job.clear_folder()
     job.settings.save(folder)
@@ -134,7 +134,7 @@ def _resumed_job(ctx: click.Context, options: dict[str, Any]) -> run.Job:
         raise ValueError(f"--resume {folder}: the run is finished, its numbers are in {folder / run.REPORT}")
     if not (folder / run.CHECKPOINT).is_file():
         raise ValueError(f"--resume {folder}: no {run.CHECKPOINT} there, the run stopped before its first")
-    job = run.plan(settings, folder, data_dir=options["data_dir"])
+    job = run.plan(settings, folder, data_dir=options["data_dir"], progress=not options["quiet"])
     if job.settings.data_sha256 != settings.data_sha256:
         raise ValueError(f"--resume {folder}: {settings.data} is not the data the run was started on")
     prepare_folder(folder)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import numpy as np
 
 from .checks import Array, as_features, check_samples
-from .download import Published, fetch_file
+from .download import Published, cache_dir, fetch_file
 from .folder import find_pairs, read_pair
 from .labels import LabelCode, fit_labels, numbered
 from .samples import Dataset, Samples
@@ -92,6 +93,7 @@ def load(
     seed: int = 0,
     label: str | int | None = None,
     regression: bool | None = None,
+    progress: bool | str = False,
 ) -> Dataset:
     """Load a data set, whole and checked.
 
@@ -112,6 +114,8 @@ def load(
     regression : bool, optional
         Whether the labels of a file are targets. Default: text and whole numbers are classes, fractions are
         targets.
+    progress : bool or "always"
+        A line on stderr for every file that is downloaded; True shows it on a terminal only.
 
     Returns
     -------
@@ -151,8 +155,10 @@ def load(
             f"load: regression came with {source!r}, whose labels are classes; wanted a file or folder"
         )
     if named:
-        return (
-            load_digits(test_fraction, seed) if source == "digits" else load_published(str(source), data_dir)
+        if source == "digits":
+            return load_digits(test_fraction, seed)
+        return load_published(
+            str(source), data_dir, progress == "always" or (bool(progress) and sys.stderr.isatty())
         )
     if path.is_dir():
         return load_folder(path, test_fraction, seed, regression)
@@ -183,8 +189,8 @@ def load_digits(test_fraction: float, seed: int) -> Dataset:
     return Dataset("digits", train, test, DIGITS, (8, 8))
 
 
-def load_published(name: str, data_dir: str | os.PathLike[str] | None) -> Dataset:
-    """mnist or fashion-mnist, from ``data_dir`` or from the cache."""
+def load_published(name: str, data_dir: str | os.PathLike[str] | None, show: bool = False) -> Dataset:
+    """mnist or fashion-mnist, from ``data_dir`` or from the cache; shows what it downloads."""
     published = PUBLISHED[name]
     if data_dir is not None:
         folder = Path(data_dir).expanduser()
@@ -194,7 +200,11 @@ def load_published(name: str, data_dir: str | os.PathLike[str] | None) -> Datase
                 f"load: {folder} holds no test files; {name} has {' and '.join(IDX_FILES[2:])}"
             )
     else:
-        files = [fetch_file(published, file) for file in published.sha256]
+        files = []
+        for file in published.sha256:
+            if show and not (cache_dir() / name / file).is_file():
+                print(f"downloading {file} of {name}", file=sys.stderr)
+            files.append(fetch_file(published, file))
         pairs = {"train": (files[0], files[1]), "test": (files[2], files[3])}
     return idx_dataset(name, pairs, numbered(published.classes), 0.0, 0)
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+DATA_DIR = "data_dir (on the command line --data-dir)"
 
 
 @dataclass(frozen=True)
@@ -64,6 +68,20 @@ def reason(error: Exception) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
+@contextmanager
+def quiet_pooch() -> Iterator[None]:
+    """Without pooch's own lines on stderr: `load` says what is downloaded where that is wanted."""
+    import pooch
+
+    logger = pooch.get_logger()
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
+
+
 def fetch_file(published: Published, file: str) -> Path:
     """The verified file in the cache, downloaded if it is not there or damaged.
 
@@ -79,7 +97,7 @@ def fetch_file(published: Published, file: str) -> Path:
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
             f"load: {published.name} is downloaded with pooch; "
-            "pip install pooch, or pass data_dir with its files",
+            f"pip install pooch, or pass {DATA_DIR} with its files",
             name="pooch",
         ) from error
     folder = cache_dir() / published.name
@@ -92,13 +110,13 @@ def fetch_file(published: Published, file: str) -> Path:
     failed = []
     for mirror in published.mirrors:
         try:
-            return Path(
-                pooch.retrieve(mirror + file, "sha256:" + published.sha256[file], fname=file, path=folder)
-            )
+            with quiet_pooch():
+                known = "sha256:" + published.sha256[file]
+                return Path(pooch.retrieve(mirror + file, known, fname=file, path=folder))
         except (OSError, ValueError) as error:  # of requests, and of pooch for a wrong SHA-256
             failed.append(f"{mirror}: {reason(error)}")
     raise OSError(
         f"load: cannot download {file} of {published.name} ({'; '.join(failed)}); "
         f"get {published.mirrors[0]}{file} (sha256 {published.sha256[file]}) elsewhere "
-        f"and put it into {folder}, or pass data_dir"
+        f"and put it into {folder}, or pass {DATA_DIR}"
     )

@@ -97,7 +97,10 @@ def reproduce(
     now = new_settings(experiment, chosen)
     if before is not None:
         check_same(before, now, folder)
-    dataset, note = _images(experiment, chosen, before)
+    # Cells refuse settings that cannot be run: before images are looked for, and downloaded.
+    cells = experiment.cells(now["settings"], now["seeds"])
+    check_keys(experiment, cells)
+    dataset, note = _images(experiment, chosen, before, progress)
     if dataset is not None:
         now["data"] = {"name": dataset.name, "sha256": dataset.sha256()}
     if before is not None:
@@ -105,8 +108,6 @@ def reproduce(
     settings = dict(now["settings"])
     if dataset is not None:
         settings |= {"data": dataset.name, "images": len(dataset.train)}
-    cells = experiment.cells(settings, now["seeds"])
-    check_keys(experiment, cells)
     if note:
         say(note)
     (folder / CELLS).mkdir(parents=True, exist_ok=True)
@@ -127,10 +128,10 @@ def reproduce(
 
 
 def _images(
-    experiment: Experiment, chosen: dict[str, Any], before: dict[str, Any] | None
+    experiment: Experiment, chosen: dict[str, Any], before: dict[str, Any] | None, progress: bool | str
 ) -> tuple[data.Dataset | None, str]:
     if not experiment.needs_images:
         return None, ""
     name = None if before is None else before["data"]["name"]
     folder = None if chosen["data_dir"] is None else Path(chosen["data_dir"])
-    return find_images(folder, chosen["quick"], name)
+    return find_images(folder, chosen["quick"], name, progress)

@@ -74,11 +74,13 @@ class Work:
         return net.fit(x, y, callbacks=[*callbacks, nn.Checkpoint(path)], resume=resume, **settings)
 
 
-def find_images(data_dir: Path | None, quick: bool, name: str | None = None) -> tuple[data.Dataset, str]:
+def find_images(
+    data_dir: Path | None, quick: bool, name: str | None = None, progress: bool | str = False
+) -> tuple[data.Dataset, str]:
     """MNIST from ``data_dir``, or from the cache or a mirror; and a note where it is something else.
 
     A quick run without ``data_dir`` takes the digits of scikit-learn where MNIST is not to be had. A run that goes
-    on has begun with the data set ``name``, and takes no other.
+    on has begun with the data set ``name``, and takes no other. ``progress`` is that of `data.load`.
 
     Raises
     ------
@@ -96,7 +98,7 @@ def find_images(data_dir: Path | None, quick: bool, name: str | None = None) -> 
     if name == "digits":
         return data.load(name), "scikit-learn's digits serve instead of MNIST, as this run began with them"
     try:
-        return data.load(MNIST.name), ""
+        return data.load(MNIST.name, progress=progress), ""
     except (OSError, ModuleNotFoundError) as error:  # these say what to download where
         if not quick or name is not None:
             raise error if isinstance(error, OSError) else ValueError(str(error)) from error
