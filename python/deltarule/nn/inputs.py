@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from .._core import Array
+from .._given import as_array
 
 FEATURE_DTYPES = frozenset(map(np.dtype, ("uint8", "float32", "float64")))
 TARGET_DTYPES = frozenset(map(np.dtype, ("float32", "float64")))
@@ -88,7 +89,7 @@ def as_weights(weights: Any, dtype: str, where: str) -> Any:
 
 def _as_numbers(values: Any, name: str, where: str) -> Any:
     elsewhere = isinstance(values, Array) and values.device != "cpu"
-    array: Any = values if elsewhere else np.asarray(values)
+    array: Any = values if elsewhere else as_array(values, f"{where}: {name}")
     if array.dtype.kind not in "biuf":
         raise TypeError(f"{where}: {name} is {array.dtype}; wanted numbers")
     if array.ndim == 0:
