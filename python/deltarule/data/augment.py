@@ -92,7 +92,7 @@ class Augmentation:
         if x.ndim == 3:
             image_shape = (x.shape[1], x.shape[2])
         rows = as_pixels(x.reshape(len(x), -1 if x.size else math.prod(x.shape[1:])))
-        shape = shape_of(rows.shape[1], image_shape, "augment")
+        shape = shape_of(rows.shape[1], image_shape, "augment", x.shape)
         factor = self.parts().factors(labels, len(rows), "augment")
         deformed = self.deform(rows, shape, seed, epoch, factor=factor, first=first)
         return np.asarray(deformed).reshape(x.shape)
@@ -330,17 +330,19 @@ def as_pixels(x: Any) -> Any:
     return x if x.dtype.name in ("uint8", "float32") else x.astype("float32")
 
 
-def shape_of(pixels: int, shape: Shape | None, where: str) -> Shape:
-    """Height and width of images of so many pixels: as given, else a square's."""
+def shape_of(pixels: int, shape: Shape | None, where: str, came: tuple[int, ...] = ()) -> Shape:
+    """Height and width of images of so many pixels a row: as given, else a square's; ``came`` is for the message."""
     if shape is None:
         side = math.isqrt(pixels)
         height, width = side, side
-        wanted = "image_shape=(height, width), for they are no squares"
+        wanted = "image_shape=(height, width), for a row is no square, or images [n, height, width]"
     else:
         height, width = _pair(shape, f"{where}: image_shape")
         wanted = f"{height} x {width}"
     if height * width != pixels:
-        raise ValueError(f"{where}: images have {pixels} pixels; wanted {wanted}")
+        raise ValueError(
+            f"{where}: images{f' of shape {came}' if came else ''} have {pixels} pixels; wanted {wanted}"
+        )
     return height, width
 
 
@@ -350,6 +352,19 @@ def _pair(shape: Any, what: str) -> Shape:
     except (TypeError, ValueError):
         raise ValueError(f"{what} is {shape!r}; wanted (height, width)") from None
     return as_count(height, f"{what}[0]"), as_count(width, f"{what}[1]")
+
+
+def _pixel(background: Any, dtype: np.dtype[Any]) -> float:
+    """The background, if images of this dtype can hold it: NumPy would cut 0.7 to 0."""
+    value = as_number(background, "pad: background")
+    if dtype.kind in "biu":
+        least, most = (0, 1) if dtype.kind == "b" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
+        if not (least <= value <= most and value.is_integer()):
+            raise ValueError(
+                f"pad: background is {background!r}; wanted a whole number from {least} to {most}, "
+                f"for the images are {dtype}"
+            )
+    return value
 
 
 def pad(
@@ -365,7 +380,7 @@ def pad(
     image_shape : (height, width), optional
         Of rows [n, height * width]; by default they are squares.
     background : float
-        Value of the pixels around.
+        Value of the pixels around; one that the images' dtype has.
 
     Returns
     -------
@@ -379,11 +394,13 @@ def pad(
     x = np.asarray(images)
     if x.ndim not in (2, 3):
         raise ValueError(f"pad: images are {x.shape}; wanted [n, height, width] or [n, height * width]")
-    height, width = (x.shape[1], x.shape[2]) if x.ndim == 3 else shape_of(x.shape[1], image_shape, "pad")
+    height, width = (
+        (x.shape[1], x.shape[2]) if x.ndim == 3 else shape_of(x.shape[1], image_shape, "pad", x.shape)
+    )
     high, wide = _pair(shape, "pad: shape")
     if high < height or wide < width:
         raise ValueError(f"pad: shape is {high} x {wide}, images are {height} x {width}")
     top, left = (high - height) // 2, (wide - width) // 2
-    out = np.full((len(x), high, wide), background, x.dtype)
+    out = np.full((len(x), high, wide), _pixel(background, x.dtype), x.dtype)
     out[:, top : top + height, left : left + width] = x.reshape(len(x), height, width)
     return out if x.ndim == 3 else out.reshape(len(x), high * wide)
