@@ -70,7 +70,7 @@ def test_a_fit_that_cannot_begin_leaves_the_estimator_as_it_was():
         ({}, np.where(np.arange(90) == 0, 3, Y["many"]), "least populated class"),
         ({"validation_fraction": 0.0}, Y["many"], "test_size"),
         ({"validation_fraction": 0.01}, Y["several"], "validation set is too small"),
-        ({"class_weight": {0: -1.0}}, Y["many"], "sample_weight.* is -1; wanted finite numbers"),
+        ({"class_weight": {0: -1.0}}, Y["many"], "class_weight of 0 is -1.0; wanted a finite number"),
     ],
 )
 def test_an_early_stopping_that_cannot_begin_leaves_the_estimator_as_it_was(settings, y, words):
@@ -106,3 +106,12 @@ def test_held_out_targets_are_checked_before_training(one_line):
         with np.errstate(over="ignore"), one_line(ValueError, rf"fit: y\[{row}, 0\] is inf; wanted finite"):
             kept.fit(X, y)
     assert np.array_equal(kept.predict(X), before)
+
+
+@pytest.mark.parametrize(
+    ("weight", "shown"), [("a", "'a'"), (-1, "-1"), (float("nan"), "nan"), (None, "None")]
+)
+def test_a_class_weight_that_is_none_is_named(weight, shown, one_line):
+    X, y = make_blobs(60, 4, random_state=0)
+    with one_line(ValueError, f"class_weight of 1 is {shown}; wanted a finite number, 0 or more"):
+        MLPClassifier((4,), class_weight={0: 1.0, 1: weight}).fit(X, y)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -208,6 +210,12 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
 
     def _class_weights(self, y: Any) -> Any:
         """y -> what ``class_weight`` makes of every sample's weight [N]."""
+        if isinstance(self.class_weight, dict):
+            for label, weight in self.class_weight.items():
+                if not isinstance(weight, Real) or not 0 <= float(weight) < math.inf:
+                    raise ValueError(
+                        f"class_weight of {label!r} is {weight!r}; wanted a finite number, 0 or more"
+                    )
         if not self._multilabel:  # by classes_, of which a minibatch need not have all
             weights = compute_class_weight(self.class_weight, classes=self.classes_, y=y)
             return weights[np.searchsorted(self.classes_, y)]
