@@ -12,7 +12,7 @@ from .checks import Array, as_features, check_samples
 from .download import Published, cache_dir, fetch_file
 from .folder import find_pairs, read_pair
 from .labels import LabelCode, fit_labels, numbered
-from .samples import Dataset, Samples
+from .samples import Dataset, Samples, hold_out
 from .tables import load_csv, load_npz
 
 DIGITS = tuple("0123456789")
@@ -238,7 +238,7 @@ def idx_dataset(
         image_shape = image_shape or shape
     train, test = parts["train"], parts.get("test")
     if test is None:
-        train, test = train.split(test_fraction, seed)
+        train, test = hold_out(train, test_fraction, seed, f"load: {pairs['train'][0]}")
     assert code is not None  # pairs always has "train"
     return Dataset(name, train, test, code.classes, image_shape)
 

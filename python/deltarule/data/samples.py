@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import secrets
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from .._given import as_array
+from .._numbers import as_count, as_number
 from .checks import Array, check_shapes
 
 
@@ -50,6 +53,13 @@ def choose_part(y: Array, fraction: float, seed: int, stratify: bool) -> npt.NDA
     return chosen
 
 
+def _as_labels(y: Array) -> Array:
+    """Whole numbers of every kind as int64."""
+    if y.dtype.kind == "u" and y.size and int(y.max()) >= 2**63:
+        raise ValueError(f"Samples: y holds label {int(y.max())}; wanted them below 2^63")
+    return y.astype(np.int64)
+
+
 @dataclass(frozen=True, eq=False)
 class Samples:
     """Features with their labels or targets.
@@ -57,9 +67,9 @@ class Samples:
     Attributes
     ----------
     x : array [n, d]
-        Features, uint8, float32 or float64. Images are rows; uint8 stays uint8.
+        Features, uint8, float32 or float64. Images are rows; uint8 stays uint8. Lists become arrays.
     y : array [n] or [n, k]
-        int64 class labels, or float32 / float64 targets.
+        int64 class labels, which other whole numbers and truth values become, or float32 / float64 targets.
 
     Raises
     ------
@@ -78,9 +88,15 @@ class Samples:
     y: Array
 
     def __post_init__(self) -> None:
-        check_shapes(self.x, self.y, "Samples")
-        if self.y.dtype.kind != "f" and self.y.dtype != np.int64:
-            raise TypeError(f"Samples: y is {self.y.dtype.name}; wanted int64 labels or float targets")
+        x, y = as_array(self.x, "Samples: x"), as_array(self.y, "Samples: y")
+        # Lists have no dtype of their own; that of an array is left as the user chose it.
+        if not isinstance(self.x, np.ndarray) and x.dtype.kind in "biu" and x.dtype != np.uint8:
+            x = x.astype(np.float64)
+        if y.dtype.kind in "biu" and y.dtype != np.int64:
+            y = _as_labels(y)
+        check_shapes(x, y, "Samples")
+        object.__setattr__(self, "x", x)
+        object.__setattr__(self, "y", y)
 
     def __len__(self) -> int:
         return len(self.x)
@@ -89,25 +105,40 @@ class Samples:
         """The samples at ``index``: integers [m], a mask [n] or a slice."""
         return Samples(self.x[index], self.y[index])
 
-    def split(self, fraction: float, seed: int, stratify: bool = True) -> tuple[Samples, Samples]:
+    def split(self, fraction: float, seed: int | None, stratify: bool = True) -> tuple[Samples, Samples]:
         """Split at random into ``(rest, part)``; both keep the original order of their samples.
 
         Parameters
         ----------
         fraction : float
             Share of the part, above 0 and below 1; it gets round(n * fraction) samples.
-        seed : int
-            The same seed gives the same split.
+        seed : int or None
+            The same seed gives the same split; None gives another one at every call.
         stratify : bool
             Give the part its share of every class, to within one sample. Targets have no classes: no effect.
 
         Raises
         ------
+        TypeError
+            If the fraction is no number, or the seed no whole number.
         ValueError
             If the fraction is not between 0 and 1, or leaves one side empty.
         """
+        as_number(fraction, "Samples.split: fraction")
+        seed = secrets.randbits(62) if seed is None else as_count(seed, "Samples.split: seed")
         chosen = choose_part(self.y, fraction, seed, stratify)
         return self.take(~chosen), self.take(chosen)
+
+
+def hold_out(samples: Samples, test_fraction: float, seed: int, name: str) -> tuple[Samples, Samples]:
+    """Training and test part of a source that has no test part; ValueError that begins with ``name``."""
+    count = len(samples)
+    if not 0 < int(count * test_fraction + 0.5) < count:
+        raise ValueError(
+            f"{name} has {count} sample{'' if count == 1 else 's'}; wanted enough for a test part, "
+            f"which is {test_fraction:g} of them"
+        )
+    return samples.split(test_fraction, seed)
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from .._given import as_array
 from .checks import Array, check_finite
 
 # Rows of one block of the float64 sums: the copies stay small beside x (MNIST as float64 would be 376 MB).
@@ -24,6 +25,13 @@ def mean_and_deviation(x: Array) -> tuple[Array, Array]:
             d = b - mean
             square += np.einsum("nd,nd->d", d, d)
         return mean, np.sqrt(square / len(x))
+
+
+def _as_numbers(x: npt.ArrayLike, what: str) -> Array:
+    array = as_array(x, what)
+    if array.dtype.kind not in "biuf":
+        raise TypeError(f"{what} is {array.dtype}; wanted numbers")
+    return array
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,12 +53,12 @@ class Standardizer:
     scale: npt.NDArray[np.float32]
 
     @classmethod
-    def fit(cls, x: Array, kind: str = "feature") -> Standardizer:
+    def fit(cls, x: npt.ArrayLike, kind: str = "feature") -> Standardizer:
         """Fit on x[n,d], usually the training part.
 
         Parameters
         ----------
-        x : array [n, d]
+        x : array [n, d], or what NumPy makes one of
         kind : "feature" or "global"
             Mean and deviation (1/n) of every feature, or one of each over all values (usual for images).
 
@@ -61,9 +69,12 @@ class Standardizer:
 
         Raises
         ------
+        TypeError
+            If x is no numbers.
         ValueError
             If x is empty, holds NaN or infinity, is beyond float32, or kind is unknown.
         """
+        x = _as_numbers(x, "Standardizer.fit: x")
         if x.ndim != 2 or x.size == 0:
             raise ValueError(
                 f"Standardizer.fit: x has shape {x.shape}; wanted [samples, features], not empty"
@@ -82,8 +93,9 @@ class Standardizer:
         scale = 1.0 / np.where(constant, 1.0, deviation)
         return cls(mean.astype(np.float32), scale.astype(np.float32))
 
-    def apply(self, x: Array) -> Array:
+    def apply(self, x: npt.ArrayLike) -> Array:
         """x[n,d] -> (x - shift) * scale; float64 for float64 x, else float32."""
+        x = _as_numbers(x, "Standardizer.apply: x")
         if x.ndim != 2 or x.shape[1] != len(self.shift):
             raise ValueError(
                 f"Standardizer.apply: x has shape {x.shape}; wanted [samples, {len(self.shift)}]"

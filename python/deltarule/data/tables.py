@@ -15,7 +15,7 @@ import numpy as np
 
 from .checks import Array, as_features, check_samples
 from .labels import LabelCode, fit_labels, numbered, shorten
-from .samples import Dataset, Samples
+from .samples import Dataset, Samples, hold_out
 
 LABEL_NAMES = ("label", "target", "class", "y")
 
@@ -45,7 +45,7 @@ def load_npz(path: Path, regression: bool | None, test_fraction: float, seed: in
         check_samples(x, y, code.classes, f"load: {path}")
         parts.append(Samples(x, y))
     if len(parts) == 1:
-        parts = list(parts[0].split(test_fraction, seed))
+        parts = list(hold_out(parts[0], test_fraction, seed, f"load: {path}"))
     return Dataset(path.stem, parts[0], parts[1], code.classes if code else None, image_shape)
 
 
@@ -107,7 +107,7 @@ def load_csv(
     code = fit_labels(raw_y, name, regression)
     y = code.encode(raw_y, name)
     check_samples(x, y, code.classes, f"load: {path}")
-    train, test = Samples(x, y).split(test_fraction, seed)
+    train, test = hold_out(Samples(x, y), test_fraction, seed, f"load: {path}")
     names = tuple(cell for i, cell in enumerate(header or ()) if i != column)
     known = names if header and len(set(names)) == len(names) else None
     return Dataset(path.stem, train, test, code.classes, feature_names=known)
