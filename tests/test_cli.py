@@ -180,7 +180,8 @@ def test_interrupted_and_resumed_run_has_the_bits_of_an_uninterrupted_one(run, t
 def test_resume_of_what_cannot_go_on(run, mistake, tmp_path):
     mistake(r"no settings.json there", "train", "--resume", "nothing")
     run("train", *SHORT, "--out", "a")
-    mistake("the run is finished", "train", "--resume", "runs/a")
+    for name in ("runs/a", "a", "runs/a/checkpoint.safetensors"):  # as --out takes it, too
+        mistake("--resume runs/a: the run is finished", "train", "--resume", name)
     mistake(r"leave out --lr, --epochs", "train", "--resume", "runs/a", "--lr", 1, "--epochs", 3)
     (tmp_path / "runs/a/report.json").unlink()
     (tmp_path / "runs/a/checkpoint.safetensors").unlink()

@@ -293,3 +293,36 @@ def test_settings_of_a_run_are_json(run, tmp_path):
     run("train", *SHORT, "--out", "a", "--lr", "0.01")
     settings = json.loads((tmp_path / "runs/a/settings.json").read_text())
     assert (settings["lr"], settings["hidden"], settings["data"]) == (0.01, [8], "digits")
+
+
+def test_tables_too_small_to_train_on(mistake, tmp_path):
+    (tmp_path / "t.csv").write_text("1,2,0\n")
+    mistake(
+        "t.csv has 1 sample; wanted enough for a test part, which is 0.2 of them", "train", "--data", "t.csv"
+    )
+    (tmp_path / "t.csv").write_text("1,2,0\n2,1,1\n3,1,1\n")
+    mistake("--validation 0.1 of 2 training samples leaves one side without", "train", "--data", "t.csv")
+
+
+def test_one_class_only(mistake, tmp_path):
+    (tmp_path / "t.csv").write_text("1,2,oak\n" * 30)
+    mistake("t.csv has one class only, 'oak'; wanted two or more", "train", "--data", "t.csv")
+
+
+def test_real_targets_for_yes_no_are_refused_before_anything_is_said(run, tmp_path):
+    np.savez(tmp_path / "t.npz", x=np.ones((20, 3)), y=np.linspace(-1, 2, 20))
+    code, out, error = run("train", "--data", "t.npz", "--loss", "binary_cross_entropy")
+    assert (code, out, error.count("\n")) == (2, "", 1)
+    assert "wants targets from 0 to 1, those of t go from -1 to 2" in error
+
+
+@pytest.mark.parametrize("command", [("train",), ("reproduce", "lecture")])
+def test_an_empty_name_of_a_run(mistake, tmp_path, command):
+    mistake("--out is empty; wanted a name", *command, "--out", "")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_info_looks_at_its_file_first(run):
+    code, out, error = run("info", "--json", "/nowhere/x")
+    assert (code, out, error.count("\n")) == (2, "", 1)
+    assert "/nowhere/x" in error

@@ -52,6 +52,7 @@ def choose_folder(out: str | None, data: str, seed: int, overwrite: bool) -> Pat
         If the folder holds a run already and `overwrite` is false.
     """
     if out is not None:
+        check_named(out)
         path = Path(out).expanduser()
         folder = RUNS / path if path.parent == Path() and path.name == out else path
         if not overwrite and folder.is_dir() and any(folder.iterdir()):
@@ -67,6 +68,20 @@ def choose_folder(out: str | None, data: str, seed: int, overwrite: bool) -> Pat
         count += 1
         folder = RUNS / f"{stem}-{count}"
     return folder
+
+
+def check_named(out: str) -> None:
+    """Raise ValueError for an empty --out, which would be the folder one is in."""
+    if not out.strip():
+        raise ValueError("--out is empty; wanted a name or a path")
+
+
+def find_run(name: str) -> Path:
+    """The folder of a run to go on with: a folder, the checkpoint in it, or a NAME in runs, as --out takes it."""
+    path = Path(name).expanduser()
+    if not path.exists() and path.parent == Path() and (RUNS / path).is_dir():
+        path = RUNS / path
+    return path.parent if path.is_file() else path
 
 
 def require(packages: Iterable[str]) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from .. import __version__, _core
-from .files import write_json
+from .files import check_writable, write_json
 
 # package -> what it is used for
 OPTIONAL_PACKAGES = {
@@ -26,6 +26,8 @@ OPTIONAL_PACKAGES = {
 @click.option("--json", "json_path", metavar="FILE", help="Write the facts to FILE as JSON ('-': stdout).")
 def info(json_path: str | None) -> None:
     """Print version, devices, instruction sets, threads, caches and optional packages."""
+    if json_path is not None:
+        check_writable(json_path, "--json")
     facts = collect()
     if json_path != "-":
         click.echo(render(facts))

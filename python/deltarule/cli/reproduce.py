@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from .. import papers
-from .files import RUNS, check_writable, require, write_json
+from .files import RUNS, check_named, check_writable, require, write_json
 
 
 @click.command(
@@ -64,6 +64,8 @@ def reproduce(
     papers.load(name)  # an unknown name is the first to be told
     if json_path is not None:
         check_writable(json_path, "--json")
+    if out is not None:
+        check_named(out)
     folder = RUNS / name if out is None else Path(out).expanduser()
     quiet = json_path == "-"
     try:

@@ -216,7 +216,10 @@ def plan(settings: Settings, folder: Path, data_dir: str | None = None, progress
         # A dtype that is no number, a package that is not installed: the user's to mend, like a ValueError.
         raise ValueError(str(error)) from error
     training, validation = dataset.train, None
+    if dataset.classes is not None and len(dataset.classes) == 1:
+        raise ValueError(f"{settings.data} has one class only, {dataset.classes[0]!r}; wanted two or more")
     if settings.validation > 0:
+        _check_validation(settings.validation, len(training))
         training, validation = training.split(settings.validation, settings.seed)
     settings = dataclasses.replace(settings, data_dir=data_dir or settings.data_dir)
     settings = settings.completed(dataset, len(training))
@@ -231,3 +234,12 @@ def plan(settings: Settings, folder: Path, data_dir: str | None = None, progress
     net.pixel_max = float(dataset.train.x.max()) if dataset.image_shape is not None else None
     scale = TargetScale.fit(training.y) if task is Task.VALUES else None
     return Job(settings, folder, dataset, training, validation, net, task, scale)
+
+
+def _check_validation(fraction: float, count: int) -> None:
+    """Raise ValueError if such a part of the training samples has none, or all."""
+    if not 0 < int(count * fraction + 0.5) < count:
+        raise ValueError(
+            f"--validation {fraction:g} of {count} training samples leaves one side without; "
+            "wanted more samples, another part, or --validation 0"
+        )

@@ -70,6 +70,14 @@ class Settings:
                 f"--loss softmax_cross_entropy wants class labels, {dataset.name} has target columns; "
                 "use squared_error, or binary_cross_entropy for targets of 0 and 1"
             )
+        if self.loss == "binary_cross_entropy" and not labelled:
+            parts = (dataset.train.y, dataset.test.y)
+            low, high = min(float(y.min()) for y in parts), max(float(y.max()) for y in parts)
+            if low < 0 or high > 1:
+                raise ValueError(
+                    "--loss binary_cross_entropy wants targets from 0 to 1, "
+                    f"those of {dataset.name} go from {low:g} to {high:g}; use squared_error"
+                )
         return dataclasses.replace(
             self,
             data=_absolute_if_path(self.data),

@@ -6,7 +6,6 @@ import math
 import shlex
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import click
@@ -14,7 +13,7 @@ from click.core import ParameterSource
 
 from .. import _core, nn
 from . import run
-from .files import check_writable, choose_folder, prepare_folder, require, write_json
+from .files import check_writable, choose_folder, find_run, prepare_folder, require, write_json
 from .settings import LEARNING_RATES, OPTIMIZERS, PATIENCE, SCHEDULES, Settings, parse_hidden, parse_schedule
 
 # With --resume everything else comes from the run itself.
@@ -81,7 +80,11 @@ def _hidden(ctx: click.Context, parameter: click.Parameter, value: str) -> tuple
               "[default: data, date and seed]")  # fmt: skip
 @click.option("--overwrite", is_flag=True, help="Allow --out to replace an earlier run.")
 @click.option("--json", "json_path", metavar="FILE", help="Write the numbers to FILE as JSON ('-': stdout).")
-@click.option("--resume", metavar="RUN", help="Go on with an interrupted run (its folder or checkpoint).")
+@click.option(
+    "--resume",
+    metavar="RUN",
+    help="Go on with an interrupted run: its folder or checkpoint, or NAME of runs/NAME.",
+)
 @click.option("--quiet", is_flag=True, help="Print errors only.")
 @click.pass_context
 def train(ctx: click.Context, /, **options: Any) -> int:
@@ -126,9 +129,7 @@ def _resumed_job(ctx: click.Context, options: dict[str, Any]) -> run.Job:
     ]
     if given:
         raise ValueError(f"--resume goes on with the settings of the run; leave out {', '.join(given)}")
-    folder = Path(options["resume"])
-    if folder.is_file():
-        folder = folder.parent
+    folder = find_run(options["resume"])
     settings = Settings.load(folder)
     if (folder / run.REPORT).is_file():
         raise ValueError(f"--resume {folder}: the run is finished, its numbers are in {folder / run.REPORT}")
