@@ -158,7 +158,8 @@ def test_sha256_mismatch_everywhere(mirrors, tmp_path, cache, one_line):
         OSError,
         rf"^load: cannot download {name} of mnist \(http://127.0.0.1:\d+/: SHA-256 of the download differs; "
         rf"http://127.0.0.1:\d+/: SHA-256 of the download differs\); get http://127.0.0.1:\d+/{name} "
-        rf"\(sha256 {wanted}\) elsewhere and put it into {cache / 'mnist'}, or pass data_dir \(on the command line --data-dir\)$",
+        rf"\(sha256 {wanted}\) elsewhere and put it into {cache / 'mnist'}, "
+        r"or pass data_dir \(on the command line --data-dir\)$",
     ):
         data.load("mnist")
     assert list((cache / "mnist").iterdir()) == []

@@ -11,8 +11,8 @@ import numpy.typing as npt
 
 from .. import _core
 from .._atomic import PathLike
-from .._through import host
 from .._numbers import as_number
+from .._through import host
 from ..data.augment import shape_of
 from . import files, headers, init, layers
 from .files import Tensors

@@ -80,7 +80,7 @@ class Experiment:
         ``"glorot2010"``, what it is about, and where it was published.
     settings : function of quick
         All that the outcome depends on, besides seeds, device, precision and data; JSON holds it. To what a cell's work
-        and the report get, the run adds ``data``, the name of the data set, and ``images``, how many it has to train on.
+        and the report get, the run adds ``data``, the name of the data set, and ``images``, how many it trains on.
     cells : function of (settings, seeds)
         ValueError for settings that cannot be run: it is called before data are looked for.
     report : function of (settings, results by key)
