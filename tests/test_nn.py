@@ -652,29 +652,3 @@ def test_optimizers_can_be_copied_changed_and_derived():
     for net, rule in zip(nets, (Halving(0.2), nn.SGD(0.1)), strict=True):
         net.fit(X, LABELS, rule, epochs=1)
     assert same(*map(weights, nets))
-
-
-def test_a_frame_of_numbers_and_truth_values_is_taken(one_line):
-    pandas = pytest.importorskip("pandas")
-    frame = pandas.DataFrame({"a": X[:, 0], "b": X[:, 1] > 0, "c": pandas.array([1] * len(X), "Int64")})
-    assert np.asarray(frame).dtype == object
-    plain = np.column_stack([X[:, 0], X[:, 1] > 0, np.ones(len(X))]).astype(np.float64)
-    net, same_net = nn.mlp([3, 4, 3], seed=1), nn.mlp([3, 4, 3], seed=1)
-    net.fit(frame, LABELS, epochs=1, batch_size=30)
-    same_net.fit(plain, LABELS, epochs=1, batch_size=30)
-    assert same(weights(net), weights(same_net))
-    frame["c"] = "oak"
-    with one_line(TypeError, "fit: x has column 'c' of .*; wanted numbers"):
-        net.fit(frame, LABELS)
-
-
-def test_a_mask_is_not_ignored(one_line):
-    net = nn.mlp([5, 4, 3])
-    x = np.ma.masked_array(X, mask=False)
-    assert net.predict(x).tolist() == net.predict(X).tolist()
-    x[3, 1] = np.ma.masked
-    for call in (net.predict, lambda x: net.fit(x, LABELS), lambda x: net.train_step(x, LABELS, nn.SGD(0.1))):
-        with one_line(ValueError, "x is a masked array that masks 1 values"):
-            call(x)
-    with one_line(ValueError, "fit: y is a masked array"):
-        net.fit(X, np.ma.masked_equal(LABELS, LABELS[0]))
