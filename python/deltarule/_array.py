@@ -15,7 +15,7 @@ from deltarule import _core
 from deltarule._core import Array
 from deltarule._creation import asarray
 from deltarule._functions import FUNCTIONS
-from deltarule._through import call, host, operate, unwrap, wrap
+from deltarule._through import call, call_ufunc, host, operate, unwrap, wrap
 
 COMPARISONS = ("lt", "le", "eq", "ne", "gt", "ge")
 UNARY_OPERATORS = ("pos", "invert")
@@ -187,7 +187,7 @@ def _array_ufunc(self: Array, ufunc: np.ufunc, method: str, *inputs: Any, **opti
         return NotImplemented
     if method == "__call__" and not options and ufunc in FUNCTIONS:
         return FUNCTIONS[ufunc](*inputs)
-    result = wrap(getattr(ufunc, method)(*map(unwrap, inputs), **unwrap(options)))
+    result = wrap(call_ufunc(ufunc, method, tuple(map(unwrap, inputs)), unwrap(options)))
     if not outputs:
         return result
     results = result if isinstance(result, tuple) else (result,)
