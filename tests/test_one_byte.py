@@ -28,7 +28,7 @@ CASES = [(name, kind) for name, ufunc in UFUNCS.items() for kind in KINDS if HAL
 
 def operands(ufunc, kind):
     """Every value, in pairs with some."""
-    values = np.arange(2 if kind == bool else 256).astype(kind)
+    values = np.arange(2 if kind.kind == "b" else 256).astype(kind)
     return (values,) if ufunc.nin == 1 else (values[:, None], values[:: 5 if len(values) > 2 else 1])
 
 
