@@ -99,7 +99,12 @@ template <> struct type_caster<deltarule::Shape> {
   PYBIND11_TYPE_CASTER(deltarule::Shape, const_name("int | collections.abc.Sequence[int]"));
   bool load(handle source, bool) {
     if (source.is_none()) return false;
-    value = deltarule::to_shape(source);
+    try {
+      value = deltarule::to_shape(source);
+    } catch (error_already_set& error) {
+      if (!error.matches(PyExc_TypeError)) throw;
+      return false;  // mistakes.cpp says it with the argument's name
+    }
     return true;
   }
   static handle cast(const deltarule::Shape& shape, return_value_policy, handle) {

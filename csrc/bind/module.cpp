@@ -12,6 +12,7 @@ void bind_direct(pybind11::module_& m);
 void bind_dlpack(pybind11::module_& m);
 void bind_info(pybind11::module_& m);
 void bind_kernels(pybind11::module_& m);
+void bind_mistakes(pybind11::module_& m);
 void bind_network(pybind11::module_& m);
 void bind_ops(pybind11::module_& m);
 void bind_views(pybind11::module_& m);
@@ -44,4 +45,5 @@ PYBIND11_MODULE(_core, m) {
   bind_codec(m);
   bind_kernels(m);
   bind_cuda(m);
+  bind_mistakes(m);
 }

@@ -10,6 +10,7 @@ from numpy import bool, e, float32, float64, inf, int32, int64, nan, newaxis, pi
 
 from deltarule import _array as _array  # completes the class
 from deltarule import _creation, _functions, _threads
+from deltarule import _mistakes as _mistakes  # one line for refused arguments
 from deltarule._core import (
     Array,
     DeviceError,
