@@ -228,3 +228,22 @@ def test_freed_memory_is_kept_within_bounds():
     many = [x + x for _ in range(16)]
     del many, y
     assert _core.kept_bytes() <= 192 << 20
+
+
+@pytest.mark.parametrize("name", ["sum", "prod", "mean", "max", "min", "argmax", "argmin"])
+def test_methods_say_what_they_take(name):
+    method = getattr(dr.Array, name)
+    assert list(inspect.signature(method).parameters)[:2] == ["self", "axis"]
+    assert "keepdims" in inspect.signature(method).parameters
+    assert "`axis`" in method.__doc__
+    taken = [entry for entry in inspect.signature(getattr(dr, name)).parameters if entry != "x"]
+    assert list(inspect.signature(method).parameters)[1:] == taken
+
+
+@pytest.mark.parametrize(
+    "name", ["set_num_threads", "num_threads", "set_isa", "isa", "isas", "devices", "info"]
+)
+def test_settings_say_what_they_do(name):
+    told = getattr(dr, name).__doc__.partition("\n")[2].strip()
+    assert len(told) > 20
+    assert name.startswith("set_") == ("Raises" in told)

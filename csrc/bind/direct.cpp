@@ -224,9 +224,9 @@ py::object direct(py::object function, const std::string& arguments) {
   return py::reinterpret_steal<py::object>(PyCFunction_NewEx(def, nullptr, py::str("deltarule").release().ptr()));
 }
 
-// The same as a method of Array.
-py::object direct_method(const std::string& name) {
-  PyMethodDef* const def = definition(find_entry(name), find_entry(name).method, nullptr);
+// The same as a method of Array. `doc` begins with its signature as Python's built-in methods have it.
+py::object direct_method(const std::string& name, const std::string& doc) {
+  PyMethodDef* const def = definition(find_entry(name), find_entry(name).method, (new std::string(doc))->c_str());
   return py::reinterpret_steal<py::object>(PyDescr_NewMethod(array_class, def));
 }
 
@@ -260,7 +260,7 @@ constexpr const char *kIadd = "iadd", *kIsub = "isub", *kImul = "imul", *kIdiv =
 // After the methods of the same meaning (ops.cpp): defining those sets the slots to look them up.
 void bind_direct(py::module_& m) {
   m.def("direct", &direct, py::arg("function"), py::arg("arguments"));
-  m.def("direct_method", &direct_method, py::arg("name"));
+  m.def("direct_method", &direct_method, py::arg("name"), py::arg("doc"));
   PyNumberMethods& number = *array_class->tp_as_number;
   number.nb_add = operate<Binary::add, kAdd>;
   number.nb_subtract = operate<Binary::subtract, kSub>;

@@ -79,15 +79,33 @@ void bind_info(py::module_& m) {
   m.def("unary_ops", [] { return names(kUnary); });
   m.def("binary_ops", [] { return names(kBinary); });
   m.def("reductions", [] { return names(kReductions); });
-  m.def("isas", isa_list);
-  m.def("isa", [] { return std::string(current_kernels().name); });
-  m.def("set_isa", &set_isa, py::arg("name"));
-  m.def("devices", device_names);
-  m.def("set_num_threads", &set_num_threads, py::arg("n"));
-  m.def("num_threads", &num_threads);
+  m.def("isas", isa_list,
+        "The instruction sets kernels were built for, best first.\n\n"
+        "Returns\n-------\nlist of dict\n"
+        "    `name`; `needs`, what the CPU must have; `supported`, whether this one has it.");
+  m.def(
+      "isa", [] { return std::string(current_kernels().name); },
+      "The name of the instruction set in use: the best there is, that of DELTARULE_ISA, or set_isa's.");
+  m.def("set_isa", &set_isa, py::arg("name"),
+        "Use this instruction set from now on.\n\n"
+        "Parameters\n----------\nname : str\n    One of those that `isas` lists as supported.\n\n"
+        "Raises\n------\nValueError\n    There is none of this name, or this CPU has not what it needs.");
+  m.def("devices", device_names, "The names of the devices there are: \"cpu\", then \"cuda:0\" and so on.");
+  m.def("set_num_threads", &set_num_threads, py::arg("n"),
+        "Compute on this many threads from now on; results do not depend on it.\n\n"
+        "Parameters\n----------\nn : int\n"
+        "    From 1 to 4096. At first it is DELTARULE_NUM_THREADS, or the cores this process may use.\n\n"
+        "Raises\n------\nValueError\n    `n` is out of these bounds.");
+  m.def("num_threads", &num_threads, "How many threads compute.");
   m.def("available_cores", &available_cores);
   m.def("kept_bytes", &kept_bytes);
-  m.def("info", &info);
+  m.def(
+      "info", &info,
+      "What this build and machine have.\n\n"
+      "Returns\n-------\ndict\n"
+      "    `version`, `compiler`; `devices`, `isas` and `isa` as of the functions of these names; `precisions`: what\n"
+      "    each precision of a float32 product is made of; `threads` and `cores`; `caches`, in bytes; `cuda`: the\n"
+      "    driver and cards, or why there is none.");
 }
 
 }  // namespace deltarule

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from deltarule import _core
+from deltarule import _core, _functions
 from deltarule._core import Array
 from deltarule._creation import asarray
 from deltarule._functions import FUNCTIONS
@@ -111,6 +111,12 @@ def _method(name: str) -> None:
     _define(name, method)
 
 
+def _kernel_method(name: str) -> None:
+    function = getattr(_functions, name)
+    signature = function.__text_signature__.replace("(x", "($self, /", 1)
+    setattr(Array, name, _core.direct_method(name, f"{name}{signature}\n--\n\n{function.__doc__}"))
+
+
 def _host_method(name: str) -> None:
     numpy_method = getattr(np.ndarray, name)
 
@@ -135,7 +141,7 @@ for _name in METHODS:
 for _name in HOST_METHODS:
     _host_method(_name)
 for _name in KERNEL_METHODS:
-    setattr(Array, _name, _core.direct_method(_name))
+    _kernel_method(_name)
 
 
 class _Printed(np.ndarray[Any, Any]):
@@ -216,6 +222,10 @@ _define("__deepcopy__", lambda self, memo: self.copy())
 _define("__reduce__", lambda self: (asarray, (host(self),)))
 _attributes: dict[str, Any] = {
     "__array_interface__": property(_interface),
+    "real": property(lambda self: self, doc="The Array itself: it has no imaginary part."),
+    "flat": property(
+        lambda self: self.numpy().flat, doc="NumPy's iterator over the elements, on the same memory."
+    ),
     "__hash__": None,  # unhashable, as every mutable array
     "__module__": "deltarule",
 }

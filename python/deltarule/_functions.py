@@ -61,7 +61,7 @@ def _no_kernel(name: str, args: tuple[Any, ...], options: dict[str, Any]) -> Any
     return call(ufunc, args, options)
 
 
-def _unary(name: str, formula: str) -> _Function:
+def _unary(name: str, formula: str) -> Callable[..., Array]:
     kernel = getattr(_core, name)
 
     def function(x: Any, /, out: Any = None, **options: Any) -> Any:
@@ -74,7 +74,7 @@ def _unary(name: str, formula: str) -> _Function:
     return _named(function, name, "x, /, out=None, **options", doc)
 
 
-def _binary(name: str, formula: str) -> _Function:
+def _binary(name: str, formula: str) -> Callable[..., Array]:
     kernel = getattr(_core, name)
 
     def function(a: Any, b: Any, /, out: Any = None, **options: Any) -> Any:
@@ -87,7 +87,7 @@ def _binary(name: str, formula: str) -> _Function:
     return _named(function, name, "a, b, /, out=None, **options", doc)
 
 
-def _reduction(name: str, formula: str, positional: tuple[str, ...]) -> _Function:
+def _reduction(name: str, formula: str, positional: tuple[str, ...]) -> Callable[..., Array]:
     """``name(x, axis=None, ..., keepdims=False)`` with NumPy's positional arguments."""
     kernel, numpy_function = getattr(_core, name), getattr(np, name)
 
@@ -101,11 +101,18 @@ def _reduction(name: str, formula: str, positional: tuple[str, ...]) -> _Functio
             return call(numpy_function, (x,), options)
         return options.get("out", result)
 
-    doc = f"{formula} over `axis` (integer, tuple or None for all); numpy.{name}'s arguments."
-    return _named(function, name, "x, *args, **options", doc)
+    doc = (
+        f"{formula} over `axis` (integer, tuple or None for all).\n\n"
+        "With `keepdims` reduced axes stay, of extent 1; `out`, of the result's shape, is filled.\n"
+        f"`options` are those of numpy.{name} otherwise."
+    )
+    defaults = {"keepdims": "keepdims=False"}
+    arguments = ["x", *(defaults.get(entry, f"{entry}=None") for entry in positional)]
+    arguments += [] if "keepdims" in positional else ["*", "keepdims=False"]
+    return _named(function, name, ", ".join([*arguments, "**options"]), doc)
 
 
-def _numpy(function: _Function) -> _Function:
+def _numpy_any(function: _Function) -> _Function:
     def through(*args: Any, **options: Any) -> Any:
         return call(function, args, options)
 
@@ -113,6 +120,11 @@ def _numpy(function: _Function) -> _Function:
     through.__doc__ = f"numpy.{function.__name__}, giving Arrays."
     through.__module__ = "deltarule"
     return through
+
+
+def _numpy(function: _Function) -> Callable[..., Array]:
+    """The same of what gives one Array."""
+    return _numpy_any(function)
 
 
 # Kernels of our own.
@@ -148,7 +160,7 @@ power = _numpy(np.power)
 floor_divide = _numpy(np.floor_divide)
 remainder = _numpy(np.remainder)
 fmod = _numpy(np.fmod)
-divmod = _numpy(np.divmod)
+divmod: Callable[..., tuple[Array, Array]] = _numpy_any(np.divmod)
 logaddexp = _numpy(np.logaddexp)
 logaddexp2 = _numpy(np.logaddexp2)
 hypot = _numpy(np.hypot)
@@ -209,28 +221,28 @@ var = _numpy(np.var)
 median = _numpy(np.median)
 percentile = _numpy(np.percentile)
 quantile = _numpy(np.quantile)
-average = _numpy(np.average)
-count_nonzero = _numpy(np.count_nonzero)
+average = _numpy_any(np.average)
+count_nonzero = _numpy_any(np.count_nonzero)
 cumsum = _numpy(np.cumsum)
 cumprod = _numpy(np.cumprod)
 diff = _numpy(np.diff)
 ptp = _numpy(np.ptp)
-allclose = _numpy(np.allclose)
-array_equal = _numpy(np.array_equal)
+allclose: Callable[..., bool] = _numpy_any(np.allclose)
+array_equal: Callable[..., bool] = _numpy_any(np.array_equal)
 nansum = _numpy(np.nansum)
 nanmean = _numpy(np.nanmean)
 nanmax = _numpy(np.nanmax)
 nanmin = _numpy(np.nanmin)
 bincount = _numpy(np.bincount)
-histogram = _numpy(np.histogram)
+histogram: Callable[..., tuple[Array, Array]] = _numpy_any(np.histogram)
 
 # NumPy's, of shape.
 concatenate = _numpy(np.concatenate)
 stack = _numpy(np.stack)
 vstack = _numpy(np.vstack)
 hstack = _numpy(np.hstack)
-split = _numpy(np.split)
-array_split = _numpy(np.array_split)
+split: Callable[..., list[Array]] = _numpy_any(np.split)
+array_split: Callable[..., list[Array]] = _numpy_any(np.array_split)
 tile = _numpy(np.tile)
 repeat = _numpy(np.repeat)
 roll = _numpy(np.roll)
@@ -238,23 +250,23 @@ flip = _numpy(np.flip)
 pad = _numpy(np.pad)
 take = _numpy(np.take)
 take_along_axis = _numpy(np.take_along_axis)
-put_along_axis = _numpy(np.put_along_axis)
-atleast_1d = _numpy(np.atleast_1d)
-atleast_2d = _numpy(np.atleast_2d)
+put_along_axis: Callable[..., None] = _numpy_any(np.put_along_axis)
+atleast_1d = _numpy_any(np.atleast_1d)
+atleast_2d = _numpy_any(np.atleast_2d)
 moveaxis = _numpy(np.moveaxis)
 diag = _numpy(np.diag)
 diagonal = _numpy(np.diagonal)
 tril = _numpy(np.tril)
 triu = _numpy(np.triu)
-meshgrid = _numpy(np.meshgrid)
-result_type = _numpy(np.result_type)
-broadcast_arrays = _numpy(np.broadcast_arrays)
+meshgrid: Callable[..., tuple[Array, ...]] = _numpy_any(np.meshgrid)
+result_type: Callable[..., np.dtype[Any]] = _numpy_any(np.result_type)
+broadcast_arrays: Callable[..., tuple[Array, ...]] = _numpy_any(np.broadcast_arrays)
 
 # NumPy's, by order and place.
 sort = _numpy(np.sort)
 argsort = _numpy(np.argsort)
-unique = _numpy(np.unique)
-nonzero = _numpy(np.nonzero)
+unique = _numpy_any(np.unique)
+nonzero: Callable[..., tuple[Array, ...]] = _numpy_any(np.nonzero)
 argwhere = _numpy(np.argwhere)
 searchsorted = _numpy(np.searchsorted)
 isin = _numpy(np.isin)
@@ -270,7 +282,7 @@ trace = _numpy(np.trace)
 kron = _numpy(np.kron)
 
 
-def matmul(a: Any, b: Any, *, precision: str = "highest", out: Any = None) -> Any:
+def matmul(a: Any, b: Any, *, precision: str = "highest", out: Any = None) -> Array:
     """The matrix product ``a @ b``.
 
     Parameters
@@ -299,9 +311,9 @@ def matmul(a: Any, b: Any, *, precision: str = "highest", out: Any = None) -> An
     >>> dr.matmul([[1.0, 2.0]], [[3.0], [4.0]])
     Array([[11.]])
     """
-    result = _core.matmul(a, b, precision, out)
+    result: Array = _core.matmul(a, b, precision, out)
     if result is NotImplemented:
-        return call(np.matmul, (a, b), {"out": out})
+        result = call(np.matmul, (a, b), {"out": out})
     return result if out is None else out
 
 
