@@ -40,7 +40,7 @@ def capsule_name(capsule):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(
-    "view", [lambda x: x, lambda x: x.T, lambda x: x[::-1, ::2], lambda x: x[:0], lambda x: x[1, 2, ...]]
+    "view", [lambda x: x, lambda x: x.T, lambda x: x[1:, ::2], lambda x: x[:0], lambda x: x[1, 2, ...]]
 )
 def test_round_trip_shares_memory(dtype, view):
     x = view(np.arange(12).reshape(3, 4).astype(dtype))
@@ -179,3 +179,17 @@ def test_a_refused_capsule_stays_its_producer_s():
             dr.from_dlpack(x)
     gc.collect()
     assert sys.getrefcount(x) == before
+
+
+@pytest.mark.parametrize("key", [np.s_[::-1], np.s_[:, ::-1], np.s_[::-1, ::-1]])
+def test_what_runs_backwards_is_copied(key):
+    """PyTorch ends the process at a negative stride."""
+    x = np.arange(6.0).reshape(2, 3)
+    a = dr.asarray(x)[key]
+    got = np.from_dlpack(a)
+    np.testing.assert_array_equal(got, x[key])
+    assert all(stride > 0 for stride in got.strides)
+    assert not np.shares_memory(got, x)
+    with pytest.raises(BufferError, match=r"^__dlpack__: copy is False, but the Array runs backwards"):
+        a.__dlpack__(copy=False)
+    assert np.shares_memory(np.from_dlpack(dr.asarray(x)[:, 1:]), x)

@@ -100,7 +100,14 @@ py::object to_dlpack(const Array& array, const py::object& stream, std::optional
   if (dl_device && *dl_device != place)
     throw py::buffer_error(message("__dlpack__: dl_device is (", dl_device->first, ", ", dl_device->second,
                                    "), the Array is on (", place.first, ", ", place.second, "); copy it there first"));
-  const bool copied = copy.value_or(false);
+  // PyTorch ends the process at a negative stride, and does not say who it is.
+  bool backwards = false;
+  for (int axis = 0; axis < array.rank(); ++axis) backwards = backwards || array.strides()[axis] < 0;
+  if (backwards && copy == false)
+    throw py::buffer_error(
+        "__dlpack__: copy is False, but the Array runs backwards through its memory, which DLPack's consumers may not "
+        "take; copy it first");
+  const bool copied = copy.value_or(backwards);
   const intptr_t number = stream.is_none() ? 1 : py::cast<intptr_t>(stream);
   if (!device.host_accessible && number == 0)
     throw py::buffer_error("__dlpack__: stream is 0, which does not say which default stream is meant; wanted 1 or 2");
