@@ -233,3 +233,22 @@ def test_matmul_errors(shapes, message, one_line):
 def test_matmul_precision_error(one_line):
     with one_line(ValueError, "^matmul: precision is 'low'; choose one of: highest, high, medium$"):
         dr.matmul(np.zeros((2, 2)), np.zeros((2, 2)), precision="low")
+
+
+@pytest.mark.parametrize("name", ["sum", "prod", "max", "min", "mean", "argmax", "argmin"])
+@pytest.mark.parametrize("axis", [0, -1, 1, -2])
+@pytest.mark.parametrize("keepdims", [False, True])
+def test_axes_of_an_array_without_dimensions(name, axis, keepdims):
+    x = np.array(3, np.float32)
+    try:
+        want = getattr(np, name)(x, axis=axis, keepdims=keepdims)
+    except ValueError:
+        with pytest.raises(ValueError, match=f"axis is {axis}, the array has 0 dimensions"):
+            getattr(dr, name)(x, axis=axis, keepdims=keepdims)
+        return
+    for got in (
+        getattr(dr, name)(x, axis=axis, keepdims=keepdims),
+        getattr(dr.asarray(x), name)(axis=axis, keepdims=keepdims),
+    ):
+        assert got.shape == want.shape == ()
+        assert got.item() == want.item()

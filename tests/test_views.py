@@ -210,11 +210,10 @@ def test_deletion_is_no_operation():
 # Methods
 
 BAD_CALLS = [
-    lambda a: a.reshape(12, order="C"),
     lambda a: a.reshape(shape=12),
     lambda a: a.transpose(axes=None),
-    lambda a: a.ravel("C"),
-    lambda a: a.ravel(order="C"),
+    lambda a: a.reshape(12, order=1),
+    lambda a: a.ravel("C", "C"),
     lambda a: a.copy(1),
     lambda a: a.reshape("12"),
     lambda a: a.reshape(2.0, 6),
@@ -275,9 +274,9 @@ def test_arguments_of_reshape_and_transpose():
 
 
 def test_methods_tell_what_they_take():
-    assert str(inspect.signature(dr.Array.reshape)) == "(self, /, *shape)"
+    assert str(inspect.signature(dr.Array.reshape)) == "(self, /, *shape, order='C')"
     assert str(inspect.signature(dr.Array.transpose)) == "(self, /, *axes)"
-    assert str(inspect.signature(dr.Array.ravel)) == "(self, /)"
+    assert str(inspect.signature(dr.Array.ravel)) == "(self, /, order='C')"
     assert all(getattr(dr.Array, name).__doc__ for name in ("reshape", "transpose", "ravel", "copy"))
 
 
@@ -332,3 +331,92 @@ def test_threads_may_share_an_array():
     for thread in threads:
         thread.join()
     assert not wrong
+
+
+ORDERED = {
+    "rows": lambda: np.arange(24.0).reshape(2, 3, 4),
+    "columns": lambda: np.asfortranarray(np.arange(24.0).reshape(2, 3, 4)),
+    "strided": lambda: np.arange(48.0).reshape(2, 3, 8)[:, :, ::2],
+    "0-d": lambda: np.array(3.0),
+    "empty": lambda: np.zeros((2, 0, 3)),
+}
+
+
+@pytest.mark.parametrize("order", ["C", "F", "A"])
+@pytest.mark.parametrize("layout", ORDERED)
+def test_order_of_the_elements(layout, order):
+    x = ORDERED[layout]()
+    a = dr.asarray(x)
+    shapes = [(-1,), (x.size,)] + ([(4, -1), (6, 4), (2, 2, 6)] if x.size == 24 else [])
+    for shape in shapes if x.size else [(0,), (0, 5)]:
+        want = x.reshape(shape, order=order)
+        for got in (
+            a.reshape(shape, order=order),
+            a.reshape(*shape, order=order),
+            dr.reshape(a, shape, order),
+        ):
+            np.testing.assert_array_equal(np.asarray(got), want)
+            assert np.shares_memory(got, x) == np.shares_memory(want, x)
+    for got in (
+        a.ravel(order),
+        a.ravel(order=order),
+        dr.ravel(a, order),
+        a.flatten(order),
+        a.flatten(order=order),
+    ):
+        np.testing.assert_array_equal(np.asarray(got), x.ravel(order))
+    assert not np.shares_memory(a.flatten(order), x)
+
+
+@pytest.mark.parametrize(
+    ("mistake", "kind", "line"),
+    [
+        (lambda a: a.reshape(4, order="K"), ValueError, "reshape: order is 'K'; choose one of: C, F, A"),
+        (lambda a: a.ravel("x"), ValueError, "ravel: order is 'x'; choose one of: C, F, A"),
+        (lambda a: a.flatten("x"), ValueError, "flatten: order is 'x'; choose one of: C, F, A"),
+        (lambda a: a.ravel(order=3), TypeError, "ravel: order is 3; choose one of: C, F, A"),
+        (lambda a: a.ravel("C", "C"), TypeError, "ravel: 2 arguments; wanted order"),
+        (lambda a: a.reshape(4, axis=1), TypeError, "reshape: axis is no argument of it; order is"),
+        (lambda a: dr.array(a, order="x"), ValueError, "array: order is 'x'; choose one of: K, A, C, F"),
+    ],
+)
+def test_other_orders_are_refused(mistake, kind, line):
+    with pytest.raises(kind) as caught:
+        mistake(dr.zeros(4))
+    assert str(caught.value) == line
+
+
+def test_array_s_order_and_ndmin():
+    x = np.arange(6.0).reshape(2, 3)
+    for order in "KACF":
+        for source in (x, x.T, dr.asarray(x), x[:, ::2], [[1.0, 2.0], [3.0, 4.0]]):
+            got, want = dr.array(source, order=order, ndmin=3), np.array(source, order=order, ndmin=3)
+            np.testing.assert_array_equal(np.asarray(got), want)
+            assert (got.flags.c_contiguous, got.flags.f_contiguous) == (
+                want.flags.c_contiguous,
+                want.flags.f_contiguous,
+            )
+            assert not np.shares_memory(got, x)
+    assert dr.array(3.0, ndmin=2).shape == (1, 1)
+    assert dr.array(x, ndmin=1).shape == (2, 3)
+    with pytest.raises(
+        ValueError, match=r"^array: copy is False, but for order 'F' the elements must be copied$"
+    ):
+        dr.array(x, copy=False, order="F")
+
+
+def test_real_and_flat():
+    a = dr.asarray(np.arange(6.0).reshape(2, 3))
+    assert a.real is a
+    a.flat[1] = 9
+    assert a[0, 1] == 9
+    assert list(a.flat) == [0, 9, 2, 3, 4, 5]
+
+
+def test_shapes_from_arrays_without_dimensions():
+    for shape in (dr.array(3), np.array(3), np.int32(3)):
+        assert dr.zeros(shape).shape == (3,)
+        assert dr.zeros(6).reshape(shape, -1).shape == (3, 2)
+        assert dr.ones((2, shape)).shape == (2, 3)
+    assert dr.zeros(np.array([3, 2])).shape == (3, 2)
+    assert dr.zeros(dr.array([3, 2])).shape == (3, 2)

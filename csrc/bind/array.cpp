@@ -68,7 +68,12 @@ void bind_array(py::module_& m) {
       .def("swapaxes", &swapaxes, py::arg("axis1"), py::arg("axis2"))
       .def("squeeze", &squeeze, py::arg("axis") = py::none())
       .def(
-          "flatten", [](const Array& x) { return ravel(x.astype(x.dtype())); }, NoGil())
+          "flatten",
+          [](const Array& x, const std::string& order) {
+            const Array flat = ravel(x, by_columns("flatten", x, order));
+            return flat.data() == x.data() ? flat.astype(x.dtype()) : flat;
+          },
+          py::arg("order") = "C", NoGil())
       .def("to", &to_device, py::arg("device"), NoGil())
       .def("to_device", &to_device, py::arg("device"), NoGil())
       .def("astype", &astype, py::arg("dtype"), py::arg("copy") = true, NoGil());

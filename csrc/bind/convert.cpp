@@ -136,8 +136,21 @@ int64_t to_extent(py::handle object) {
   return value;
 }
 
+namespace {
+
+// A number: also an array without dimensions, whose length is a TypeError.
+bool is_number(PyObject* object) {
+  if (!PyIndex_Check(object)) return false;
+  if (!PySequence_Check(object)) return true;
+  if (PySequence_Size(object) >= 0) return false;
+  PyErr_Clear();
+  return true;
+}
+
+}  // namespace
+
 Shape to_shape(py::handle object) {
-  if (PyIndex_Check(object.ptr()) && !PySequence_Check(object.ptr())) return {to_extent(object)};
+  if (is_number(object.ptr())) return {to_extent(object)};
   Shape shape;
   if (PyTuple_CheckExact(object.ptr()))
     for (py::handle extent : py::reinterpret_borrow<py::tuple>(object)) shape.push_back(to_extent(extent));

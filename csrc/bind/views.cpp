@@ -32,8 +32,24 @@ std::optional<Shape> shape_of(Values values) {
 }
 
 // Keeps the GIL where nothing can be copied.
-py::object in_shape(const Array& x, const Shape& shape) {
-  return compute(x.is_contiguous() ? 0 : x.size(), [&] { return reshape(x, shape); });
+py::object in_shape(const Array& x, const Shape& shape, bool columns) {
+  return compute(x.is_contiguous() && !columns ? 0 : x.size(), [&] { return reshape(x, shape, columns); });
+}
+
+// NumPy's argument `order`.
+bool read_order(const char* op, const Array& x, py::handle order) {
+  check<TypeError>(PyUnicode_Check(order.ptr()), op, ": order is ", std::string(py::repr(order)),
+                   "; choose one of: C, F, A");
+  return by_columns(op, x, py::cast<std::string>(order));
+}
+
+// The same where it is given by its name, the only argument that can be.
+bool read_order(const char* op, const Array& x, PyObject* names, PyObject* const* values) {
+  if (names == nullptr) return false;
+  for (const py::handle name : py::reinterpret_borrow<py::tuple>(names))
+    check<TypeError>(PyUnicode_CompareWithASCIIString(name.ptr(), "order") == 0, op, ": ", std::string(py::str(name)),
+                     " is no argument of it; order is");
+  return PyTuple_GET_SIZE(names) > 0 && read_order(op, x, values[0]);
 }
 
 // Indexing
@@ -154,6 +170,12 @@ template <auto body> PyObject* method(PyObject* self, PyObject* const* values, P
   return guarded([&] { return body(array_of(self), Values(values, static_cast<size_t>(count))).release().ptr(); });
 }
 
+// With names of arguments too.
+template <auto body> PyObject* method(PyObject* self, PyObject* const* values, Py_ssize_t count, PyObject* names) {
+  return guarded(
+      [&] { return body(array_of(self), Values(values, static_cast<size_t>(count)), names).release().ptr(); });
+}
+
 template <auto body> PyObject* method(PyObject* self, PyObject*) {
   return guarded([&] { return body(array_of(self)).release().ptr(); });
 }
@@ -171,22 +193,31 @@ template <class Function> constexpr PyCFunction untyped(Function function) {
   return reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(function));
 }
 
-py::object reshape_to(const Array& x, Values shape) { return in_shape(x, shape_of(shape).value_or(Shape{})); }
+py::object reshape_to(const Array& x, Values shape, PyObject* names) {
+  const bool columns = read_order("reshape", x, names, shape.data() + shape.size());
+  return in_shape(x, shape_of(shape).value_or(Shape{}), columns);
+}
 py::object transpose_to(const Array& x, Values axes) { return to_object(transpose(x, shape_of(axes))); }
-py::object flat(const Array& x) { return in_shape(x, {x.size()}); }
+py::object flat(const Array& x, Values order, PyObject* names) {
+  check<TypeError>(order.size() <= 1, "ravel: ", order.size(), " arguments; wanted order");
+  const bool columns = order.empty() ? read_order("ravel", x, names, order.data()) : read_order("ravel", x, order[0]);
+  return in_shape(x, {x.size()}, columns);
+}
 py::object copied(const Array& x) {
   return compute(x.size(), [&] { return x.astype(x.dtype()); });
 }
 py::object length_of(const Array& x) { return py::int_(length(x)); }
 
 PyMethodDef kMethods[] = {
-    {"reshape", untyped<_PyCFunctionFast>(method<reshape_to>), METH_FASTCALL,
-     "reshape($self, /, *shape)\n--\n\n"
-     "The elements in this shape, one extent of which may be -1: a view where one has it, else a copy."},
+    {"reshape", untyped<_PyCFunctionFastWithKeywords>(method<reshape_to>), METH_FASTCALL | METH_KEYWORDS,
+     "reshape($self, /, *shape, order='C')\n--\n\n"
+     "The elements in this shape, one extent of which may be -1: a view where one has it, else a copy. They are read\n"
+     "and placed with the last index fastest; with order 'F' the first, with 'A' as they lie in memory."},
     {"transpose", untyped<_PyCFunctionFast>(method<transpose_to>), METH_FASTCALL,
      "transpose($self, /, *axes)\n--\n\nA view with the axes in this order; without `axes`, reversed."},
-    {"ravel", method<flat>, METH_NOARGS,
-     "ravel($self, /)\n--\n\nThe elements along one axis: a view where one has them so, else a copy."},
+    {"ravel", untyped<_PyCFunctionFastWithKeywords>(method<flat>), METH_FASTCALL | METH_KEYWORDS,
+     "ravel($self, /, order='C')\n--\n\n"
+     "The elements along one axis, in the order of `reshape`: a view where one has them so, else a copy."},
     {"copy", method<copied>, METH_NOARGS, "copy($self, /)\n--\n\nThe same in memory of its own."},
     {"__len__", method<length_of>, METH_NOARGS, "The extent of the first axis."},
     {"__getitem__", get_item, METH_O | METH_COEXIST, "self[key]"},

@@ -193,6 +193,9 @@ Array reduce(Reduction op, const Array& x, const std::optional<Shape>& axes, boo
              const std::optional<Array>& out) {
   const char* const name = name_of(op);
   check_floating(name, x.dtype());
+  // NumPy takes axis 0 and -1 where there is none.
+  if (x.rank() == 0 && axes && axes->rank() == 1 && ((*axes)[0] == 0 || (*axes)[0] == -1))
+    return reduce(op, x, std::nullopt, keepdims, out);
   check<TypeError>(!is_arg(op) || !axes || axes->rank() == 1, name, ": axis is ", axes.value_or(Shape{}),
                    "; it must be one axis, or None for all");
   const bool has_identity = op == Reduction::sum || op == Reduction::sum_squares || op == Reduction::prod;

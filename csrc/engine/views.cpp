@@ -60,13 +60,24 @@ std::vector<bool> normalize_axes(const char* op, const std::optional<Shape>& axe
   return chosen;
 }
 
-Array reshape(const Array& x, const Shape& shape) {
+bool by_columns(const char* op, const Array& x, const std::string& order) {
+  check<ValueError>(order == "C" || order == "F" || order == "A", op, ": order is '", order,
+                    "'; choose one of: C, F, A");
+  return order == "F" || (order == "A" && !x.is_contiguous() && transpose(x, std::nullopt).is_contiguous());
+}
+
+Array reshape(const Array& x, const Shape& shape, bool columns) {
   const Shape wanted = resolved(x.shape(), shape);
+  if (columns) {
+    Shape reversed;
+    for (int axis = wanted.rank() - 1; axis >= 0; --axis) reversed.push_back(wanted[axis]);
+    return transpose(reshape(transpose(x, std::nullopt), reversed), std::nullopt);
+  }
   if (std::optional<Array> view = x.reshaped(wanted)) return *std::move(view);
   return *x.contiguous().reshaped(wanted);
 }
 
-Array ravel(const Array& x) { return reshape(x, {x.size()}); }
+Array ravel(const Array& x, bool columns) { return reshape(x, {x.size()}, columns); }
 
 Array transpose(const Array& x, const std::optional<Shape>& axes) {
   const int rank = x.rank();

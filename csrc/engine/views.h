@@ -3,6 +3,7 @@
 
 #include <optional>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "engine/array.h"
@@ -14,8 +15,11 @@ int normalize_axis(const char* op, int64_t axis, int rank);
 // The same for several, which must differ; nothing given means all.
 std::vector<bool> normalize_axes(const char* op, const std::optional<Shape>& axes, int rank);
 
-Array reshape(const Array& x, const Shape& shape);  // one extent may be -1; a view where possible, else a copy
-Array ravel(const Array& x);                        // x[...] -> [size]; a view where possible
+// Whether NumPy's `order`, "C", "F" or "A", runs through x with the first index fastest.
+bool by_columns(const char* op, const Array& x, const std::string& order);
+// One extent may be -1; a view where possible, else a copy. `columns`: both shapes are read first index fastest.
+Array reshape(const Array& x, const Shape& shape, bool columns = false);
+Array ravel(const Array& x, bool columns = false);                  // x[...] -> [size]; a view where possible
 Array transpose(const Array& x, const std::optional<Shape>& axes);  // reverses the axes without `axes`
 Array matrix_transpose(const Array& x);                             // of the last two axes
 Array swapaxes(const Array& x, int64_t axis1, int64_t axis2);

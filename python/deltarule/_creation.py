@@ -24,7 +24,7 @@ __all__ = [
 _CPU, _CUDA = 1, 2  # of DLPack
 
 
-def _creation(function: Callable[..., Any]) -> Callable[..., Any]:
+def _creation(function: Callable[..., Any]) -> Callable[..., Array]:
     def create(*args: Any, device: str = "cpu", **options: Any) -> Array:
         made = function(*map(unwrap, args), **options)
         return _core.from_numpy(made).to_device(device)
@@ -106,10 +106,41 @@ def _moved(a: Array, dtype: DTypeLike | None, copy: bool | None, device: str) ->
 
 
 def array(
-    a: Any, dtype: DTypeLike | None = None, *, copy: bool | None = True, device: str | None = None
+    a: Any,
+    dtype: DTypeLike | None = None,
+    *,
+    copy: bool | None = True,
+    order: str = "K",
+    ndmin: int = 0,
+    device: str | None = None,
 ) -> Array:
-    """A new Array with `a`'s elements; as `asarray` otherwise."""
-    return asarray(a, dtype, copy=copy, device=device)
+    """A new Array with `a`'s elements; as `asarray` otherwise.
+
+    Parameters
+    ----------
+    a, dtype, copy, device
+        As of `asarray`.
+    order : {"K", "A", "C", "F"}
+        How they lie in memory: as those of `a`, or with the last ("C") or the first index fastest.
+    ndmin : int
+        Axes of extent 1 come before the others until there are so many.
+    """
+    made = asarray(a, dtype, copy=copy, device=device)
+    if ndmin > made.ndim:
+        made = made.reshape((1,) * (ndmin - made.ndim) + made.shape)
+    return made if order == "K" else _ordered(made, order, copy)
+
+
+def _ordered(a: Array, order: str, copy: bool | None) -> Array:
+    """`a` itself if it lies so in memory, else a copy that does."""
+    if order not in ("A", "C", "F"):
+        raise ValueError(f"array: order is {order!r}; choose one of: K, A, C, F")
+    rows, columns = a.flags.c_contiguous, a.flags.f_contiguous
+    if columns if order == "F" else rows or (order == "A" and columns):
+        return a
+    if copy is False:
+        raise ValueError(f"array: copy is False, but for order {order!r} the elements must be copied")
+    return a.T.copy().T if order == "F" else a.copy()
 
 
 def copy(a: Any) -> Array:
@@ -208,14 +239,18 @@ def from_dlpack(x: Any, /, *, device: str | None = None, copy: bool | None = Non
     return _core.from_dlpack_capsule(capsule)
 
 
-def reshape(a: Any, shape: Any) -> Array:
-    """`a` with another shape, one extent of which may be -1: a view where memory allows, else a copy."""
-    return asarray(a).reshape(shape)
+def reshape(a: Any, shape: Any, order: str = "C") -> Array:
+    """`a` with another shape, one extent of which may be -1: a view where memory allows, else a copy.
+
+    The elements are read and placed with the last index fastest, with order "F" the first, with "A" as they lie
+    in memory.
+    """
+    return asarray(a).reshape(shape, order=order)
 
 
-def ravel(a: Any) -> Array:
-    """`a` in one dimension: a view where memory allows, else a copy."""
-    return asarray(a).ravel()
+def ravel(a: Any, order: str = "C") -> Array:
+    """`a` in one dimension, in the order of `reshape`: a view where memory allows, else a copy."""
+    return asarray(a).ravel(order)
 
 
 def transpose(a: Any, axes: Any = None) -> Array:
