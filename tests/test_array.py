@@ -77,7 +77,9 @@ def test_memory_is_numpy_s(dtype, layout):
     ],
     ids=["asarray", "array", "buffer", "__array__", "dlpack", "numpy"],
 )
-def test_numpy_reads_and_writes_our_memory(dtype, layout, convert):
+def test_numpy_reads_and_writes_our_memory(dtype, layout, convert, request):
+    if layout == "negative" and "dlpack" in request.node.name:
+        pytest.skip("copied: test_dlpack.py")
     source = dr.array(sample(dtype))
     a = source[...] if layout == "0d" else source
     a = {"0d": lambda: a[1, 1, ...], "c": lambda: a}.get(layout, lambda: layouts(a)[layout])()

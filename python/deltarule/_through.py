@@ -77,6 +77,16 @@ def _has_half(ufunc: np.ufunc) -> bool:
     return any(_HALF in _loop(ufunc, [kind] * ufunc.nin) for kind in _ONE_BYTE)
 
 
+def _has_byte(operands: tuple[Any, ...]) -> bool:
+    for operand in operands:  # no generator: this is on the way of every call
+        kind = type(operand)
+        if kind is float or kind is int:
+            continue
+        if (operand if kind is np.ndarray else np.asarray(operand)).itemsize == 1:
+            return True
+    return False
+
+
 def _kind(operand: Any) -> Any:
     return type(operand) if type(operand) in (int, float, complex) else np.asarray(operand).dtype
 
@@ -94,7 +104,7 @@ def _single(ufunc: np.ufunc, method: str, operands: tuple[Any, ...]) -> dict[str
 
 def call_ufunc(ufunc: np.ufunc, method: str, operands: tuple[Any, ...], options: Mapping[str, Any]) -> Any:
     """``ufunc.method(*operands, **options)``, of NumPy arrays."""
-    if _has_half(ufunc) and not options.keys() & {"dtype", "sig", "signature"}:
+    if _has_byte(operands) and _has_half(ufunc) and not options.keys() & {"dtype", "sig", "signature"}:
         options = {**options, **_single(ufunc, method, operands)}
     return getattr(ufunc, method)(*operands, **options)
 
@@ -113,11 +123,11 @@ def _again_in_float32(function: Callable[..., Any], args: tuple[Any, ...], optio
 def call(function: Callable[..., Any], args: tuple[Any, ...], options: Mapping[str, Any]) -> Any:
     """``function(*args, **options)`` of NumPy, with Arrays; returns ``out`` itself where it is given."""
     given, named = tuple(map(unwrap, args)), {name: unwrap(value) for name, value in options.items()}
-    if type(function) is np.ufunc:
+    if type(function) is np.ufunc and _has_byte(given):
         result = call_ufunc(function, "__call__", given, named)
     else:
         result = function(*given, **named)
-        if isinstance(result, (np.ndarray, np.generic)) and result.dtype == _HALF and "dtype" not in options:
+        if getattr(result, "dtype", None) == _HALF and "dtype" not in options:
             result = _again_in_float32(function, given, named)
     out = options.get("out")
     return wrap(result) if out is None else out
