@@ -7,9 +7,6 @@ import subprocess
 import sys
 
 import deltarule
-import pytest
-
-pytest.importorskip("mypy", reason="mypy is of the extra dev")
 
 MADE = (
     *("dr.arange(3)", "dr.linspace(0, 1)", "dr.zeros(3)", "dr.asarray([1])", "dr.array([1], ndmin=2)"),
