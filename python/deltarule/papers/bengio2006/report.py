@@ -263,6 +263,7 @@ def draw_validation(runs: Mapping[str, Sequence[Result]]) -> Figure:
 def draw_few(few: Mapping[str, Mapping[int, Sequence[float]]]) -> Figure:
     """Test error over the number of labels."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator
 
     figure = Figure(figsize=(6, 4.5), layout="constrained")
     axes = figure.subplots()
@@ -272,10 +273,14 @@ def draw_few(few: Mapping[str, Mapping[int, Sequence[float]]]) -> Figure:
         spreads = [spread(few[name][count]) or 0.0 for count in counts]
         axes.errorbar(counts, means, yerr=spreads, marker="o", capsize=3, color=color, label=TITLES[name])
     axes.set_xscale("log")
+    axes.set_xticks(sorted(few["dbn"]), [f"{count:,}" for count in sorted(few["dbn"])])
     axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.minorticks_off()
     axes.set_xlabel("labelled images")
     axes.set_ylabel("test error (%), lower is better")
-    axes.grid(alpha=0.3, which="both")
+    axes.grid(alpha=0.3)
     axes.legend()
     return figure
 
