@@ -70,6 +70,28 @@ def test_the_task_comes_back(loss, y, tmp_path):
     assert nn.Network.load(tmp_path / "model").predict(X).tobytes() == net.predict(X).tobytes()
 
 
+@pytest.mark.parametrize("trained", [False, True])
+def test_what_whole_numbers_mean_comes_back(trained, tmp_path):
+    net = nn.mlp([5, 4, 1], loss="squared_error", seed=1)
+    if trained:
+        net.fit(X, LABELS.astype(float)[:, None], epochs=1, batch_size=30)
+    net.save(tmp_path / "model")
+    nn.Committee([net]).save(tmp_path / "committee")
+    committee = nn.Committee.load(tmp_path / "committee")
+    for again in (nn.Network.load(tmp_path / "model"), *committee):
+        again.train_step(X, LABELS > 0, nn.SGD(0.1))
+        assert again.task == ("regression" if trained else "classification")
+
+
+def test_older_files_of_regression_nets_take_whole_numbers(tmp_path):
+    path = tmp_path / "model"
+    nn.mlp([5, 4, 1], loss="squared_error", seed=1).save(path)
+    rewrite(path, takes_counts=None)
+    net = nn.Network.load(path)
+    net.train_step(X, LABELS > 0, nn.SGD(0.1))
+    assert net.task == "regression"
+
+
 def test_others_can_read_the_file(saved):
     tensors = safetensors.numpy.load_file(saved)
     assert {name: t.shape for name, t in tensors.items()} == {

@@ -36,7 +36,10 @@ HEADER = {
     "pixel_max": headers.optional(headers.NUMBER),
 }
 # What files of older versions do not have.
-LATER = {"feature_names": headers.optional(headers.many(headers.TEXT))}
+LATER = {
+    "feature_names": headers.optional(headers.many(headers.TEXT)),
+    "takes_counts": headers.optional(headers.FLAG),
+}
 
 
 class Like(NamedTuple):
@@ -122,6 +125,7 @@ def contents(net: Network) -> tuple[Tensors, dict[str, Any]]:
         **architecture(net),
         "seed": net.seed,
         "task": net.task,
+        "takes_counts": net.takes_counts,
         "classes": _names(net.classes, "save: classes"),
         "feature_names": _names(net.feature_names, "save: feature_names"),
         "image_shape": None if shape is None else list(shape_of(net.inputs, shape, "save")),
@@ -170,6 +174,8 @@ def restored(
             seed=header["seed"],
         )
         net.task = header["task"]
+        if header.get("takes_counts") is False:  # by its loss alone: whole numbers are labels still
+            net.takes_counts = False
         net.classes = header["classes"]
         net.feature_names = header.get("feature_names")
         shape = header["image_shape"]
