@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import types
 
 import deltarule as dr
@@ -13,6 +14,11 @@ from deltarule.data import augment
 A = dr.zeros((2, 2), np.float32)
 IMAGES = np.zeros((3, 28, 28), np.float32)
 WHOLE, AN_ARRAY = "a whole number", "an array"
+
+
+class Own(_core.Deformation):
+    pass
+
 
 CALLS = {
     "threads": (lambda: dr.set_num_threads(1.5), f"set_num_threads: n is 1.5; wanted {WHOLE}"),
@@ -44,6 +50,13 @@ CALLS = {
     "twice": (lambda: A.to("cpu", device="cpu"), "to: device is named twice; wanted device"),
     "seed": (lambda: augment.Affine(15)(IMAGES, seed=2**70), f"deform: seed is {2**70}; wanted {WHOLE} below 2^63"),
     "first": (lambda: augment.Affine(15)(IMAGES, seed=1, first=1.5), f"deform: first is 1.5; wanted {WHOLE}"),
+    "copy": (lambda: A.__dlpack__(max_version=(1, 0), copy="x"), "__dlpack__: copy is 'x'; "
+             "wanted True or False, or None"),
+    "version": (lambda: A.__dlpack__(max_version=(1, "x")), "__dlpack__: max_version is (1, 'x'); "
+                "wanted two whole numbers, or None"),
+    "mapping": (lambda: _core.Network(2, "squared_error").set_slots(3), "set_slots: arguments are 3; "
+                "wanted slots: Mapping[str, Array]"),
+    "subclass": (lambda: _core.deform(IMAGES, 28, 28, Own(), 1.5, 1), f"deform: seed is 1.5; wanted {WHOLE}"),
     "attribute": (lambda: setattr(A.flags, "writeable", "x"), "the attribute is 'x'; wanted True or False"),
     "constructor": (lambda: _core.Deformation("x"), "Deformation: rotation is 'x'; wanted a number"),
     "class": (lambda: _core.deform(IMAGES, 28, 28, "x", 1, 1), "deform: deformation is 'x'; wanted a Deformation"),
@@ -87,6 +100,38 @@ def test_every_function_refuses_in_one_line(name):
         FUNCTIONS[name](*[object()] * 40)
     assert "\n" not in str(caught.value)
     assert "incompatible" not in str(caught.value)
+
+
+def signatures(function):
+    return re.findall(r"^(?:\d+\. )?\w+(\(.*\) -> .*)$", function.__doc__, re.MULTILINE)
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_every_kind_of_argument_is_known_or_never_blamed(name):
+    for signature in signatures(FUNCTIONS[name]):
+        for parameter in _mistakes._parameters(signature) if "*args" not in signature else ():
+            known = parameter.kind in _mistakes._KINDS or re.fullmatch(r"\w+(\.\w+)*", parameter.kind)
+            assert known or parameter.takes(object()), parameter
+            assert parameter.kind != "object" or parameter.takes(A)
+
+
+class Unshowable:
+    def __init__(self, error):
+        self.error = error
+
+    def __repr__(self):
+        raise self.error
+
+
+def test_what_cannot_be_shown_is_a_type_error_still():
+    with pytest.raises(TypeError, match="incompatible function arguments"):
+        A.to(Unshowable(RuntimeError("no text")))
+
+
+def test_control_c_comes_through(monkeypatch):
+    monkeypatch.setattr(_mistakes, "_shown", lambda value: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        A.to(3)
 
 
 def test_other_errors_stay_as_they_are():

@@ -17,7 +17,7 @@ py::object& explanation() {
   return *function;
 }
 
-// The error that is set, told again.
+// The error that is set, told again; as it is where that fails. Ctrl-C comes through.
 void retell(const py::tuple& arguments, const py::dict& named) {
   py::error_already_set error;
   try {
@@ -25,7 +25,7 @@ void retell(const py::tuple& arguments, const py::dict& named) {
     if (told.find("(): incompatible ") == std::string::npos || explanation().is_none()) return error.restore();
     PyErr_SetObject(PyExc_TypeError, py::object(explanation()(told, arguments, named)).ptr());
   } catch (py::error_already_set& other) {
-    other.restore();
+    (other.matches(PyExc_Exception) ? error : other).restore();
   }
 }
 

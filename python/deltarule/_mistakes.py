@@ -26,6 +26,10 @@ def _shape(value: Any) -> bool:
     return all(map(_whole, value)) if np.iterable(value) else _whole(value)
 
 
+def _pair(value: Any) -> bool:
+    return len(value) == 2 and _shape(value)
+
+
 def _converted(value: Any) -> bool:
     return value is not None
 
@@ -33,10 +37,13 @@ def _converted(value: Any) -> bool:
 # pybind11's name of a type -> what is wanted, and whether a value is that (an error says no). int and float
 # are its names before version 3.
 _INTEGER = ("a whole number", _whole)
+_PAIR = ("two whole numbers", _pair)
 _NUMBER = ("a number", lambda value: float(value) is not None and not isinstance(value, str))
 _KINDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "typing.SupportsInt | typing.SupportsIndex": _INTEGER,
     "int": _INTEGER,
+    "tuple[typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex]": _PAIR,
+    "tuple[int, int]": _PAIR,
     "typing.SupportsFloat | typing.SupportsIndex": _NUMBER,
     "float": _NUMBER,
     "str": ("a name", lambda value: isinstance(value, str)),
@@ -54,6 +61,11 @@ class _Parameter(NamedTuple):
     required: bool
 
     @property
+    def judged(self) -> bool:
+        """Whether `takes` knows; what is in brackets, such as a list's kind, is left to pybind11."""
+        return self.kind in _KINDS or "[" not in self.kind
+
+    @property
     def wanted(self) -> str:
         known = _KINDS.get(self.kind, (f"a {self.kind.rpartition('.')[2]}",))[0]
         return f"{known}, or None" if self.optional else known
@@ -61,8 +73,10 @@ class _Parameter(NamedTuple):
     def takes(self, value: Any) -> bool:
         if value is None and self.optional:
             return True
+        if not self.judged:
+            return True
         if self.kind not in _KINDS:
-            return type(value).__name__ == self.kind.rpartition(".")[2]
+            return any(base.__name__ == self.kind.rpartition(".")[2] for base in type(value).__mro__)
         try:
             return _KINDS[self.kind][1](value)
         except (TypeError, ValueError, OverflowError):
@@ -122,10 +136,18 @@ def _wrong(parameters: list[_Parameter], args: tuple[Any, ...], named: Mapping[s
             value = given[parameter.name]
             bound = " below 2^63" if isinstance(value, int) and _KINDS.get(parameter.kind) is _INTEGER else ""
             return f"{parameter.name} is {_shown(value)}; wanted {parameter.wanted}{bound}"
-    # What is left: a whole number that its C++ type, of fewer bits or without a sign, does not hold.
+    # What is left: a whole number that its C++ type, of fewer bits or without a sign, does not hold; what was not judged.
     whole = [p.name for p in parameters if p.name in given and _KINDS.get(p.kind) is _INTEGER]
     out = ", ".join(f"{name} is {given[name]}" for name in whole if not 0 <= given[name] < 2**31)
-    return f"{out or 'arguments are ' + ', '.join(map(_shown, given.values()))}; wanted within its bounds"
+    if out:
+        return f"{out}; wanted within its bounds"
+    kinds = [f"{p.name}: {_short(p.kind)}" for p in parameters if p.name in given and not p.judged]
+    return f"arguments are {', '.join(map(_shown, given.values()))}; wanted {', '.join(kinds) or 'others'}"
+
+
+def _short(kind: str) -> str:
+    """``Mapping[str, Array]`` of ``collections.abc.Mapping[str, deltarule._core.Array]``."""
+    return re.sub(r"\b(\w+\.)+", "", kind).replace("SupportsInt | SupportsIndex", "int")
 
 
 def explain(refusal: str, args: tuple[Any, ...], named: Mapping[str, Any]) -> str:
