@@ -8,6 +8,7 @@ import resource
 import subprocess
 import sys
 
+import deltarule as dr
 import numpy as np
 import pytest
 import safetensors.numpy
@@ -90,6 +91,14 @@ def test_older_files_of_regression_nets_take_whole_numbers(tmp_path):
     net = nn.Network.load(path)
     net.train_step(X, LABELS > 0, nn.SGD(0.1))
     assert net.task == "regression"
+
+
+@pytest.mark.parametrize("brightest", [np.float32(16), np.array(16), dr.array([3.0, 16.0]).max()])
+def test_arrays_without_dimensions_are_numbers(brightest, tmp_path):
+    net = nn.mlp([5, 3])
+    net.pixel_max = brightest
+    net.save(tmp_path / "model")
+    assert nn.Network.load(tmp_path / "model").pixel_max == 16.0
 
 
 def test_others_can_read_the_file(saved):

@@ -7,6 +7,7 @@ import os
 import sys
 
 import deltarule.nn.fit as fit_module
+import deltarule as dr
 import numpy as np
 import pytest
 import tolerance
@@ -203,7 +204,7 @@ def test_a_schedule_that_goes_wrong_late_says_when(late):
 def test_numbers_of_every_kind_are_factors():
     losses = [
         new_net().fit(X, Y, epochs=1, schedule=lambda epoch, one=one: one)["train_loss"]
-        for one in (1.0, 1, True, np.float32(1), np.array(1.0), np.int64(1))
+        for one in (1.0, 1, True, np.float32(1), np.array(1.0), np.int64(1), dr.array(1.0), dr.array(1))
     ]
     assert losses == losses[:1] * len(losses)
 

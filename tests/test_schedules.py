@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from functools import partial
 
+import deltarule as dr
 import numpy as np
 import pytest
 from deltarule import nn
@@ -81,7 +82,8 @@ def test_descriptions_are_equal_for_equal_schedules():
     assert describe(nn.Cosine(9)) != describe(nn.Cosine(10))
     assert describe(None) == describe(nn.Constant())
     assert describe(linear).endswith("linear")
-    assert describe(nn.Cosine(np.float64(9.0))) == describe(nn.Cosine(9.0))
+    for nine in (np.float64(9.0), np.array(9.0), dr.array(9.0)):
+        assert describe(nn.Cosine(nine)) == describe(nn.Cosine(9.0))
 
 
 def test_descriptions_hold_no_addresses_and_partials_differ():

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from ._core import Array
+
 
 def as_count(value: Any, what: str, least: int = 0) -> int:
     """A whole number from ``least``; the engine knows the largest."""
@@ -31,12 +33,20 @@ def as_rows(value: Any, what: str, samples: int) -> int:
 
 
 def as_number(value: Any, what: str) -> float:
-    """A real number; its bounds are checked by whoever knows them."""
+    """A real number, or an array of one without dimensions; its bounds are checked by whoever knows them."""
     if type(value) is float:  # a microsecond less than asking what else is a number
         return value
-    if not isinstance(value, Real):
+    number = as_scalar(value)
+    if not isinstance(number, Real):
         raise TypeError(f"{what} is {value!r}; wanted a number")
-    return float(value)
+    return float(number)
+
+
+def as_scalar(value: Any) -> Any:
+    """Python's own number of an array without dimensions or of NumPy's numbers, everything else as it is."""
+    if isinstance(value, np.generic) or (isinstance(value, (np.ndarray, Array)) and value.ndim == 0):
+        return value.item()
+    return value
 
 
 def as_flag(value: Any, what: str) -> bool:

@@ -35,7 +35,7 @@ def choose_part(y: Array, fraction: float, seed: int, stratify: bool) -> npt.NDA
     part = int(n * fraction + 0.5) if 0 < fraction < 1 else 0
     if not 0 < part < n:
         raise ValueError(
-            f"Samples.split: fraction is {fraction} of {n} samples; "
+            f"Samples.split: fraction is {fraction:g} of {n} samples; "
             "wanted between 0 and 1, with a sample or more on both sides"
         )
     order = random_order(n, seed)
@@ -124,7 +124,7 @@ class Samples:
         ValueError
             If the fraction is not between 0 and 1, or leaves one side empty.
         """
-        as_number(fraction, "Samples.split: fraction")
+        fraction = as_number(fraction, "Samples.split: fraction")
         seed = secrets.randbits(62) if seed is None else as_count(seed, "Samples.split: seed")
         chosen = choose_part(self.y, fraction, seed, stratify)
         return self.take(~chosen), self.take(chosen)

@@ -10,12 +10,9 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields, is_dataclass
 from functools import partial
-from numbers import Real
 from typing import Any
 
-import numpy as np
-
-from .._numbers import as_number
+from .._numbers import as_number, as_scalar
 
 Schedule = Callable[[float], float]
 
@@ -132,10 +129,12 @@ def factor(schedule: Schedule, epoch: float) -> float:
     value: Any = schedule(epoch)
     if type(value) is float and 0 <= value < math.inf:  # as most come
         return value
-    number = value.item() if isinstance(value, np.ndarray) and value.ndim == 0 else value
-    if not isinstance(number, Real):
-        raise TypeError(f"fit: schedule({epoch:g}) gave {value!r}; wanted a finite number, at least 0")
-    number = float(number)
+    try:
+        number = as_number(value, "")
+    except TypeError:
+        raise TypeError(
+            f"fit: schedule({epoch:g}) gave {value!r}; wanted a finite number, at least 0"
+        ) from None
     if not 0 <= number < math.inf:
         raise ValueError(f"fit: schedule({epoch:g}) gave {value}; wanted a finite number, at least 0")
     return number
@@ -149,8 +148,7 @@ def describe(schedule: Schedule | None) -> str:
 
 
 def _describe(value: Any) -> str:
-    if isinstance(value, np.generic):
-        value = value.item()
+    value = as_scalar(value)
     if is_dataclass(value) and not isinstance(value, type):
         parts = [f"{field.name}={_describe(getattr(value, field.name))}" for field in fields(value)]
         return f"{type(value).__qualname__}({', '.join(parts)})"
