@@ -210,19 +210,28 @@ def test_models_that_do_not_fit_are_refused(change, message, saved):
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        ("image_shape", "foo", r"save: image_shape is 'foo'; wanted \(height, width\)"),
-        ("image_shape", (2, 3), "save: images have 5 pixels; wanted 2 x 3"),
-        ("pixel_max", "a", "save: pixel_max is 'a'; wanted a number"),
-        ("classes", "ab", "save: classes is 'ab'; wanted a list of names"),
-        ("feature_names", 3, "save: feature_names is 3; wanted a list of names"),
+        ("image_shape", "foo", r"Network: image_shape is 'foo'; wanted \(height, width\)"),
+        ("image_shape", (2, 3), "Network: images have 5 pixels; wanted 2 x 3"),
+        ("image_shape", (1, 5.0), r"Network: image_shape\[1\] is 5.0; wanted a whole number"),
+        ("pixel_max", "a", "Network: pixel_max is 'a'; wanted a number"),
+        ("classes", "ab", "Network: classes is 'ab'; wanted a list of names"),
+        ("feature_names", 3, "Network: feature_names is 3; wanted a list of names"),
     ],
 )
-def test_what_a_net_cannot_keep_is_refused_by_save(name, value, message, tmp_path, one_line):
+def test_what_a_net_cannot_keep_is_refused_at_once(name, value, message, one_line):
     net = nn.mlp([5, 4, 3])
-    setattr(net, name, value)
     with one_line((TypeError, ValueError), message):
-        net.save(tmp_path / "model")
-    assert list(tmp_path.iterdir()) == []
+        setattr(net, name, value)
+    assert getattr(net, name) is None
+
+
+def test_names_of_any_kind_are_kept_as_texts(tmp_path):
+    net = nn.mlp([5, 4, 3])
+    net.classes, net.feature_names, net.image_shape = range(3), np.array(list("abcde")), [1, 5]
+    assert (net.classes, net.feature_names, net.image_shape) == (["0", "1", "2"], list("abcde"), (1, 5))
+    net.classes[0] = 7
+    net.save(tmp_path / "model")
+    assert nn.Network.load(tmp_path / "model").classes == ["7", "1", "2"]
 
 
 def test_a_file_without_feature_names_is_read(saved):

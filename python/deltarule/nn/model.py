@@ -11,9 +11,7 @@ import numpy.typing as npt
 
 from .. import _core
 from .._atomic import PathLike
-from .._numbers import as_number
 from .._through import host
-from ..data.augment import shape_of
 from . import files, headers, init, layers
 from .files import Tensors
 from .inputs import CLASSIFICATION, MULTI_LABEL, REGRESSION
@@ -113,28 +111,22 @@ def standardization(net: Network) -> Tensors:
 
 
 def contents(net: Network) -> tuple[Tensors, dict[str, Any]]:
-    """Weights and standardisation; architecture, class names, image shape and so on, as JSON.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If what the net was given to keep (class names, image shape, ...) is no such thing.
-    """
-    shape, brightest = net.image_shape, net.pixel_max
+    """Weights and standardisation; architecture, class names, image shape and so on, as JSON."""
     header = {
         **architecture(net),
         "seed": net.seed,
         "task": net.task,
         "takes_counts": net.takes_counts,
-        "classes": _names(net.classes, "save: classes"),
-        "feature_names": _names(net.feature_names, "save: feature_names"),
-        "image_shape": None if shape is None else list(shape_of(net.inputs, shape, "save")),
-        "pixel_max": None if brightest is None else as_number(brightest, "save: pixel_max"),
+        "classes": as_names(net.classes, "save: classes"),
+        "feature_names": as_names(net.feature_names, "save: feature_names"),
+        "image_shape": None if net.image_shape is None else list(net.image_shape),
+        "pixel_max": net.pixel_max,
     }
     return {**named(net, net.parameters), **masks(net), **standardization(net)}, header
 
 
-def _names(names: Any, what: str) -> list[str] | None:
+def as_names(names: Any, what: str) -> list[str] | None:
+    """A list of names, as texts, or None."""
     if isinstance(names, str) or not isinstance(names, Iterable | None):
         raise TypeError(f"{what} is {names!r}; wanted a list of names")
     return None if names is None else [str(name) for name in names]
@@ -178,8 +170,7 @@ def restored(
             net.takes_counts = False
         net.classes = header["classes"]
         net.feature_names = header.get("feature_names")
-        shape = header["image_shape"]
-        net.image_shape = None if shape is None else shape_of(net.inputs, shape, "its header")
+        net.image_shape = header["image_shape"]
         net.pixel_max = header["pixel_max"]
     except KeyError as error:
         raise ValueError(f"{path} is damaged: its header lacks {error}") from error

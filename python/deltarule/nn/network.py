@@ -11,9 +11,9 @@ import numpy.typing as npt
 
 from .. import _core
 from .._atomic import PathLike
-from .._numbers import as_count, as_name
+from .._numbers import as_count, as_name, as_number
 from .._through import host
-from ..data.augment import Augmentation
+from ..data.augment import Augmentation, shape_of
 from . import init as initializers
 from . import model, pruning
 from .callbacks import Callback
@@ -80,7 +80,8 @@ class Network:
     image_shape : (height, width), or None
         ...shape of a sample and...
     pixel_max : float or None
-        ...value of a white pixel, where samples are images; all four are only kept and saved with the model.
+        ...value of a white pixel, where samples are images; all four are only kept and saved with the model. What is
+        none of the kind is a TypeError or ValueError where it is assigned.
     history : History or None
         Of the last `fit`, also where Ctrl-C ended it.
 
@@ -133,10 +134,10 @@ class Network:
         self._task = _task(loss, self.outputs)
         self.takes_counts = False  # whole numbers [N] are targets, not labels
         self._rule: tuple[type[Optimizer], dict[str, Any], _core.Optimizer] | None = None
-        self.classes: list[str] | None = None
-        self.feature_names: list[str] | None = None
-        self.image_shape: tuple[int, int] | None = None
-        self.pixel_max: float | None = None
+        self._classes: list[str] | None = None
+        self._feature_names: list[str] | None = None
+        self._image_shape: tuple[int, int] | None = None
+        self._pixel_max: float | None = None
         self.history: History | None = None
         self._shift: npt.NDArray[Any] | None = None
         self._scale: npt.NDArray[Any] | None = None
@@ -187,6 +188,42 @@ class Network:
             raise ValueError(f"Network: task is {task!r}; choices: {', '.join(TASKS)}")
         self._task = task
         self.takes_counts = task == REGRESSION and self.outputs == 1
+
+    @property
+    def classes(self) -> list[str] | None:
+        """Names of the classes, see `Network`."""
+        return self._classes
+
+    @classes.setter
+    def classes(self, names: Iterable[str] | None) -> None:
+        self._classes = model.as_names(names, "Network: classes")
+
+    @property
+    def feature_names(self) -> list[str] | None:
+        """Names of the features, see `Network`."""
+        return self._feature_names
+
+    @feature_names.setter
+    def feature_names(self, names: Iterable[str] | None) -> None:
+        self._feature_names = model.as_names(names, "Network: feature_names")
+
+    @property
+    def image_shape(self) -> tuple[int, int] | None:
+        """Height and width of a sample, see `Network`."""
+        return self._image_shape
+
+    @image_shape.setter
+    def image_shape(self, shape: tuple[int, int] | None) -> None:
+        self._image_shape = None if shape is None else shape_of(self.inputs, shape, "Network")
+
+    @property
+    def pixel_max(self) -> float | None:
+        """Value of a white pixel, see `Network`."""
+        return self._pixel_max
+
+    @pixel_max.setter
+    def pixel_max(self, brightest: float | None) -> None:
+        self._pixel_max = None if brightest is None else as_number(brightest, "Network: pixel_max")
 
     @property
     def parameters(self) -> list[_core.Array]:
@@ -492,10 +529,7 @@ class Network:
         return r2(values, host(as_targets(y, self.loss, self.dtype, "score")[0]))
 
     def save(self, path: PathLike) -> None:
-        """Write the model as safetensors; on failure (OSError) an older file of that name is as it was.
-
-        TypeError or ValueError, before anything is written, where `classes`, `image_shape` and the like are none.
-        """
+        """Write the model as safetensors; on failure (OSError) an older file of that name is as it was."""
         model.save(path, self)
 
     @staticmethod
