@@ -436,6 +436,21 @@ def test_evaluate_is_the_loss_of_the_mean(name):
     assert committee.evaluate(X, y, np.zeros(len(X)))[0] == 0
 
 
+@pytest.mark.parametrize("name", EVALUATED)
+def test_evaluate_asks_every_member_once(name, monkeypatch):
+    loss, outputs, y = EVALUATED[name]
+    committee = nn.Committee(nets(3, (5, 8, outputs), loss=loss))
+    forward, asked = nn.Network.forward, []
+    monkeypatch.setattr(nn.Network, "forward", lambda net, x: (asked.append(net), forward(net, x))[1])
+    committee.evaluate(X, y)
+    assert asked == list(committee)
+
+
+def test_a_slice_is_no_member(one_line):
+    with one_line(TypeError, r"Committee: index is slice\(0, 1, None\); wanted a whole number"):
+        nn.Committee(nets(2))[0:1]
+
+
 def test_a_loss_that_float32_probabilities_do_not_have():
     net = nn.mlp([5, 2], init=nn.init.Zeros())
     net.parameters[1][...] = [200.0, 0.0]

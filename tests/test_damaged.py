@@ -153,9 +153,30 @@ def test_a_refused_checkpoint_leaves_the_weights(tmp_path):
     write(path, whole, data)
     net = nn.mlp([5, 4, 3], **NET)
     before = weights(net)
-    with pytest.raises(ValueError, match=r"is damaged .*waited in it is 'long'; wanted a whole number"):
+    with pytest.raises(
+        ValueError,
+        match=r"cannot be restored by EarlyStopping .*waited in it is 'long'; wanted a whole number",
+    ):
         net.fit(
             X, LABELS, nn.Adam(), epochs=4, batch_size=30, validation=(X, LABELS),
             callbacks=[nn.EarlyStopping(patience=9)], resume=path,
         )  # fmt: skip
     assert same(weights(net), before)
+
+
+class Wrong(nn.Callback):
+    """Has a state, and a mistake."""
+
+    def state(self):
+        return {"count": 1}
+
+    def restore(self, state):
+        self.nothing.append(state)
+
+
+def test_a_mistake_of_a_callback_is_not_the_file_s(tmp_path, one_line):
+    path = tmp_path / "file.safetensors"
+    settings = {"batch_size": 30, "callbacks": [Wrong(), nn.Checkpoint(path)]}
+    nn.mlp([5, 4, 3], **NET).fit(X, LABELS, epochs=1, **settings)
+    with one_line(ValueError, r"file\.safetensors cannot be restored by Wrong \(AttributeError: .*nothing"):
+        nn.mlp([5, 4, 3], **NET).fit(X, LABELS, epochs=2, resume=path, **settings)

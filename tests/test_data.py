@@ -367,7 +367,9 @@ def test_digits_without_scikit_learn(monkeypatch, one_line):
             ValueError,
             r"test_fraction is 1; wanted between 0 and 1$",
         ),
-        ({"source": "digits", "seed": -1}, ValueError, r"seed is -1; wanted 0 or more$"),
+        ({"source": "digits", "seed": -1}, ValueError, r"seed is -1; wanted 0 or more"),
+        ({"source": "digits", "seed": 0.5}, TypeError, r"seed is 0.5; wanted a whole number$"),
+        ({"source": "digits", "test_fraction": "x"}, TypeError, r"test_fraction is 'x'; wanted a number$"),
     ],
 )
 def test_wrong_calls(arguments, error, message, one_line):

@@ -6,8 +6,8 @@ import math
 import os
 import sys
 
-import deltarule.nn.fit as fit_module
 import deltarule as dr
+import deltarule.nn.fit as fit_module
 import numpy as np
 import pytest
 import tolerance

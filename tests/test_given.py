@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from deltarule import nn
+from deltarule import data, nn
+from deltarule.data import augment
 from test_nn import LABELS, X, same, weights
 
 
@@ -28,7 +29,26 @@ def test_a_mask_is_not_ignored(one_line):
     assert net.predict(x).tolist() == net.predict(X).tolist()
     x[3, 1] = np.ma.masked
     for call in (net.predict, lambda x: net.fit(x, LABELS), lambda x: net.train_step(x, LABELS, nn.SGD(0.1))):
-        with one_line(ValueError, "x is a masked array that masks 1 values"):
+        with one_line(ValueError, "x is a masked array that masks 1 value;"):
             call(x)
     with one_line(ValueError, "fit: y is a masked array"):
         net.fit(X, np.ma.masked_equal(LABELS, LABELS[0]))
+
+
+@pytest.mark.parametrize(
+    ("call", "what"),
+    [
+        (augment.Affine(rotation=10), "augment: images"),
+        (lambda x: augment.pad(x, (10, 10)), "pad: images"),
+        (lambda x: data.check_samples(x, LABELS[:2]), "check_samples: x"),
+        (
+            lambda x: data.check_samples(np.asarray(x), np.ma.masked_equal(LABELS[:2], LABELS[0])),
+            "check_samples: y",
+        ),
+    ],
+)
+def test_masks_of_images_and_samples_are_not_ignored(call, what, one_line):
+    x = np.ma.masked_array(np.zeros((2, 64)), mask=False)
+    x[0, :2] = np.ma.masked
+    with one_line(ValueError, f"{what} is a masked array that masks"):
+        call(x)

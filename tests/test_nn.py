@@ -120,8 +120,8 @@ def test_initialisers_have_their_deviation(init, deviation):
             ("he", "'he'"),
             (nn.init.Zeros, "the class Zeros"),
             (np.zeros, "<built-in function zeros>"),
-            (np.zeros((5, 3)), "a ndarray"),
-            (asarray(np.zeros((5, 3))), "a Array"),
+            (np.zeros((5, 3)), "an array"),
+            (asarray(np.zeros((5, 3))), "an array"),
         )
     ],
 )

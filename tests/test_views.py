@@ -377,6 +377,17 @@ def test_order_of_the_elements(layout, order):
         (lambda a: a.ravel(order=3), TypeError, "ravel: order is 3; choose one of: C, F, A"),
         (lambda a: a.ravel("C", "C"), TypeError, "ravel: 2 arguments; wanted order"),
         (lambda a: a.reshape(4, axis=1), TypeError, "reshape: axis is no argument of it; order is"),
+        (lambda a: a.reshape("a"), TypeError, "reshape: shape is 'a'; wanted a whole number or several"),
+        (
+            lambda a: a.reshape(2, 2.0),
+            TypeError,
+            "reshape: shape is (2, 2.0); wanted a whole number or several",
+        ),
+        (
+            lambda a: a.transpose(0, "x"),
+            TypeError,
+            "transpose: axes is (0, 'x'); wanted a whole number or several",
+        ),
         (lambda a: dr.array(a, order="x"), ValueError, "array: order is 'x'; choose one of: K, A, C, F"),
     ],
 )

@@ -22,13 +22,21 @@ using Values = std::span<PyObject* const>;  // arguments by place
 
 const Array& array_of(PyObject* self) { return *exact_array(self); }
 
-// f(1, 2), f((1, 2)), f(None) and f() as NumPy's methods take them.
-std::optional<Shape> shape_of(Values values) {
+// f(1, 2), f((1, 2)), f(None) and f() as NumPy's methods take them; what: "reshape: shape", for the error's line.
+std::optional<Shape> shape_of(const char* what, Values values) {
   if (values.empty() || (values.size() == 1 && values[0] == Py_None)) return std::nullopt;
-  if (values.size() == 1) return to_shape(values[0]);
-  Shape shape;
-  for (PyObject* extent : values) shape.push_back(to_extent(extent));
-  return shape;
+  try {
+    if (values.size() == 1) return to_shape(values[0]);
+    Shape shape;
+    for (PyObject* extent : values) shape.push_back(to_extent(extent));
+    return shape;
+  } catch (const py::error_already_set& error) {
+    if (!error.matches(PyExc_TypeError)) throw;
+  }
+  py::list came;
+  for (PyObject* extent : values) came.append(py::handle(extent));
+  const py::object shown = values.size() == 1 ? py::object(came[0]) : py::tuple(came);
+  throw TypeError(std::string(what) + " is " + std::string(py::repr(shown)) + "; wanted a whole number or several");
 }
 
 // Keeps the GIL where nothing can be copied.
@@ -195,9 +203,11 @@ template <class Function> constexpr PyCFunction untyped(Function function) {
 
 py::object reshape_to(const Array& x, Values shape, PyObject* names) {
   const bool columns = read_order("reshape", x, names, shape.data() + shape.size());
-  return in_shape(x, shape_of(shape).value_or(Shape{}), columns);
+  return in_shape(x, shape_of("reshape: shape", shape).value_or(Shape{}), columns);
 }
-py::object transpose_to(const Array& x, Values axes) { return to_object(transpose(x, shape_of(axes))); }
+py::object transpose_to(const Array& x, Values axes) {
+  return to_object(transpose(x, shape_of("transpose: axes", axes)));
+}
 py::object flat(const Array& x, Values order, PyObject* names) {
   check<TypeError>(order.size() <= 1, "ravel: ", order.size(), " arguments; wanted order");
   const bool columns = order.empty() ? read_order("ravel", x, names, order.data()) : read_order("ravel", x, order[0]);

@@ -22,9 +22,8 @@ def as_array(values: Any, what: str) -> npt.NDArray[Any]:
     """
     if isinstance(values, np.ma.MaskedArray) and np.ma.is_masked(values):
         count = int(np.count_nonzero(np.ma.getmaskarray(values)))
-        raise ValueError(
-            f"{what} is a masked array that masks {count} values; wanted them filled or left out"
-        )
+        masked = f"{count} value{'' if count == 1 else 's'}"
+        raise ValueError(f"{what} is a masked array that masks {masked}; wanted them filled or left out")
     try:
         array = np.asarray(values)
     except ValueError as error:

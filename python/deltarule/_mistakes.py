@@ -136,7 +136,8 @@ def _wrong(parameters: list[_Parameter], args: tuple[Any, ...], named: Mapping[s
             value = given[parameter.name]
             bound = " below 2^63" if isinstance(value, int) and _KINDS.get(parameter.kind) is _INTEGER else ""
             return f"{parameter.name} is {_shown(value)}; wanted {parameter.wanted}{bound}"
-    # What is left: a whole number that its C++ type, of fewer bits or without a sign, does not hold; what was not judged.
+    # What is left: a whole number that its C++ type, of fewer bits or without a sign, does not hold; or what was not
+    # judged.
     whole = [p.name for p in parameters if p.name in given and _KINDS.get(p.kind) is _INTEGER]
     out = ", ".join(f"{name} is {given[name]}" for name in whole if not 0 <= given[name] < 2**31)
     if out:

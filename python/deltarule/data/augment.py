@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .. import _core
+from .._given import as_array
 from .._numbers import as_count, as_number
 from .._through import host
 
@@ -84,7 +85,7 @@ class Augmentation:
         >>> one.shape, one.dtype.name, bool((one[0] != two[0]).any()), bool((one[0] != one[1]).any())
         ((3, 8, 8), 'float32', True, True)
         """
-        x = np.asarray(images)
+        x = as_array(images, "augment: images")
         if x.ndim not in (2, 3):
             raise ValueError(
                 f"augment: images are {x.shape}; wanted [n, height, width] or [n, height * width]"
@@ -391,7 +392,7 @@ def pad(
     >>> pad(np.ones((1, 2, 2), np.uint8), (3, 3)).tolist()
     [[[1, 1, 0], [1, 1, 0], [0, 0, 0]]]
     """
-    x = np.asarray(images)
+    x = as_array(images, "pad: images")
     if x.ndim not in (2, 3):
         raise ValueError(f"pad: images are {x.shape}; wanted [n, height, width] or [n, height * width]")
     height, width = (

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from .._given import as_array
+
 Array = npt.NDArray[Any]
 
 FEATURE_DTYPES = ("uint8", "float32", "float64")
@@ -87,7 +89,7 @@ def check_samples(
     ...
     ValueError: check_samples: y holds label 5 at row 1; wanted 0 to 1 (2 classes)
     """
-    x, y = np.asarray(x), np.asarray(y)
+    x, y = as_array(x, f"{name}: x"), as_array(y, f"{name}: y")
     check_shapes(x, y, name)
     if len(x) == 0:
         raise ValueError(f"{name}: x has no samples; wanted at least one")

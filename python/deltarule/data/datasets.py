@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from .._numbers import as_count, as_number
 from .checks import Array, as_features, check_samples
 from .download import Published, cache_dir, fetch_file
 from .folder import find_pairs, read_pair
@@ -137,10 +138,10 @@ def load(
     >>> digits.train.x.shape, digits.test.x.shape, digits.image_shape, digits.train.x.dtype.name
     ((1438, 64), (359, 64), (8, 8), 'uint8')
     """
+    test_fraction = as_number(test_fraction, "load: test_fraction")
     if not 0 < test_fraction < 1:
-        raise ValueError(f"load: test_fraction is {test_fraction}; wanted between 0 and 1")
-    if seed < 0:
-        raise ValueError(f"load: seed is {seed}; wanted 0 or more")
+        raise ValueError(f"load: test_fraction is {test_fraction:g}; wanted between 0 and 1")
+    seed = as_count(seed, "load: seed")
     named = isinstance(source, str) and source in names()
     if data_dir is not None and not (named and source in PUBLISHED):
         raise ValueError(f"load: data_dir came with {str(source)!r}; wanted {' or '.join(PUBLISHED)}")

@@ -159,7 +159,8 @@ class SavedState:
         with headers.damaged(self.path):
             # First, for a callback may refuse its state.
             for index, callback in enumerate(training.plan.stateful()):
-                callback.restore({**self.header["callbacks"][index], **self._part(f"callback{index}.")})
+                with headers.damaged(self.path, f"cannot be restored by {type(callback).__name__}"):
+                    callback.restore({**self.header["callbacks"][index], **self._part(f"callback{index}.")})
             self._restore(training)
 
     def _restore(self, training: Training) -> None:

@@ -20,7 +20,7 @@ from .history import History
 from .inputs import MULTI_LABEL, REGRESSION, as_features, as_targets, as_weights, check_targets, saying
 from .network import Network
 from .optimizers import Optimizer
-from .scores import as_dense, as_labels, loss_of_mean, r2
+from .scores import as_dense, as_labels, loss_of_mean, probabilities, r2
 
 
 class Committee:
@@ -80,6 +80,8 @@ class Committee:
         return iter(self.members)
 
     def __getitem__(self, index: int) -> Network:
+        if isinstance(index, slice):
+            raise TypeError(f"Committee: index is {index}; wanted a whole number (`members` has slices)")
         return self.members[index]
 
     def __repr__(self) -> str:
@@ -179,12 +181,17 @@ class Committee:
 
     def predict(self, x: Any) -> npt.NDArray[Any]:
         """x[N,I] -> labels int64 [N], 0 or 1 [N,O] (multi-label), or values [N,O], by the means."""
-        return self._predict(x, self.task)
-
-    def _predict(self, x: Any, task: str) -> npt.NDArray[Any]:
+        task = self.task
         with saying("predict"):
-            real = task == REGRESSION or self.members[0].loss == "squared_error"
-            means = self.forward(x) if real else self.predict_proba(x)
+            return self._decide((net.forward(x) for net in self.members), task)
+
+    def _decide(self, outputs: Iterable[npt.NDArray[Any]], task: str) -> npt.NDArray[Any]:
+        """What the members' outputs, [N,O] each, stand for together."""
+        loss = self.members[0].loss
+        if task != REGRESSION and loss != "squared_error":
+            pairs = zip(self.members, outputs, strict=True)
+            outputs = (probabilities(z, loss, net.task) for net, z in pairs)
+        means = self._mean(outputs)
         if task == REGRESSION:
             return means
         if task == MULTI_LABEL:
@@ -200,7 +207,7 @@ class Committee:
         features, targets, meaning = self._samples(x, y, None, task == REGRESSION, "score")
         if task == REGRESSION:
             return r2(self.forward(features), targets)
-        return self._right(features, targets, task, meaning)
+        return self._right((net.forward(features) for net in self.members), targets, task, meaning)
 
     def evaluate(self, x: Any, y: Any, sample_weight: Any = None) -> tuple[float, float | None]:
         """Mean loss, and share of wrong samples (None where y is real numbers), as the members decide together.
@@ -220,7 +227,7 @@ class Committee:
         if meaning == REGRESSION:
             return loss, None
         task = self.task if self.task != REGRESSION else meaning
-        return loss, 1 - self._right(features, targets, task, meaning)
+        return loss, 1 - self._right(outputs, targets, task, meaning)
 
     def _samples(self, x: Any, y: Any, weights: Any, real: bool, where: str) -> tuple[Any, Any, str]:
         first = self.members[0]
@@ -233,11 +240,11 @@ class Committee:
         check_targets(targets, first.loss, where)
         return features, targets, meaning
 
-    def _right(self, features: Any, targets: Any, task: str, meaning: str) -> float:
-        """Share of right samples."""
+    def _right(self, outputs: Iterable[npt.NDArray[Any]], targets: Any, task: str, meaning: str) -> float:
+        """Share of right samples, by the members' outputs."""
         if task == MULTI_LABEL:
             task = meaning  # a label a sample is hit by the largest output, as in Network.score
-        right = self._predict(features, task) == as_labels(targets, task)
+        right = self._decide(outputs, task) == as_labels(targets, task)
         return float((right.all(axis=1) if right.ndim == 2 else right).mean())
 
     def save(self, path: PathLike) -> None:

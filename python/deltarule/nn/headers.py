@@ -58,7 +58,7 @@ def check(
 
 
 @contextmanager
-def damaged(path: PathLike | str) -> Iterator[None]:
+def damaged(path: PathLike | str, what: str = "is damaged") -> Iterator[None]:
     """What still goes wrong while a file's content is put to use is one ValueError that names the file."""
     try:
         yield
@@ -67,4 +67,4 @@ def damaged(path: PathLike | str) -> Iterator[None]:
         if isinstance(error, ValueError) and message.startswith(str(path)):
             raise
         kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
-        raise ValueError(f"{path} is damaged ({kind}{message})") from error
+        raise ValueError(f"{path} {what} ({kind}{message})") from error

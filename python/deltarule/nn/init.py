@@ -33,14 +33,8 @@ def check(init: object, what: str) -> None:
     """TypeError if ``init`` is no initialiser: a name, a class, a function or an array."""
     arrays = (np.ndarray, _core.Array)  # whose `fill` is another one
     if isinstance(init, (type, *arrays)) or not callable(getattr(init, "fill", None)):
-        kind = init.__name__ if isinstance(init, type) else type(init).__name__
-        shown = (
-            f"the class {kind}"
-            if isinstance(init, type)
-            else f"a {kind}"
-            if isinstance(init, arrays)
-            else repr(init)
-        )
+        shown = f"the class {init.__name__}" if isinstance(init, type) else repr(init)
+        shown = "an array" if isinstance(init, arrays) else shown
         raise TypeError(f"{what} is {shown}; wanted an initialiser, such as nn.init.He()")
 
 

@@ -36,7 +36,7 @@ from .optimizers import Optimizer
 from .optimizers import check as check_optimizer
 from .plan import Plan
 from .schedules import Schedule
-from .scores import as_labels, r2
+from .scores import as_labels, probabilities, r2
 
 EVALUATE_ROWS = 1000
 
@@ -503,11 +503,7 @@ class Network:
                 "predict_proba: loss is squared_error; wanted a cross-entropy (forward gives the outputs)"
             )
         with saying("predict_proba"):
-            z = self.forward(x)
-        if self.loss == "softmax_cross_entropy":
-            return np.asarray(_core.softmax(z, 1))
-        p = np.asarray(_core.activate(z, "sigmoid"))
-        return np.hstack([1 - p, p]) if self.task == CLASSIFICATION and self.outputs == 1 else p
+            return probabilities(self.forward(x), self.loss, self.task)
 
     def score(self, x: Any, y: Any) -> float:
         """Share of right samples (multi-label: of samples with every label right), or R^2 for regression.

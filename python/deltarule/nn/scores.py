@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .inputs import MULTI_LABEL
+from .. import _core
+from .inputs import CLASSIFICATION, MULTI_LABEL
 
 
 def r2(values: npt.NDArray[Any], targets: npt.NDArray[Any]) -> float:
@@ -21,6 +22,14 @@ def r2(values: npt.NDArray[Any], targets: npt.NDArray[Any]) -> float:
     residual = np.sum((values.astype(np.float64) - targets) ** 2, axis=0)
     total = np.sum((targets - targets.mean(axis=0)) ** 2, axis=0)
     return float(np.where(total > 0, 1 - residual / np.where(total > 0, total, 1), residual == 0).mean())
+
+
+def probabilities(z: npt.NDArray[Any], loss: str, task: str) -> npt.NDArray[Any]:
+    """Of logits z[N,O] of a cross-entropy, see `Network.predict_proba`."""
+    if loss == "softmax_cross_entropy":
+        return np.asarray(_core.softmax(z, 1))
+    p = np.asarray(_core.activate(z, "sigmoid"))
+    return np.hstack([1 - p, p]) if task == CLASSIFICATION and z.shape[1] == 1 else p
 
 
 def as_dense(targets: npt.NDArray[Any], outputs: int) -> npt.NDArray[np.float64]:
