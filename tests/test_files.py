@@ -188,6 +188,8 @@ def test_other_files_are_refused(content, saved):
         ({"loss": "hinge"}, "loss is 'hinge'"),
         ({"inputs": 6}, r"the architecture wants float32 \(6, 4\)"),
         ({"layers": [{"kind": "conv"}]}, "layer kind is 'conv'; choices: dense, dropout"),
+        ({"layers": [{"units": 3}]}, "is damaged: a layer lacks 'kind'"),
+        ({"layers": [{"kind": 3}]}, "is damaged: kind in a layer is 3; wanted a text"),
         ({"layers": [{"kind": "dense", "units": 3, "groups": 2}]}, "a layer dense lacks 'activation'"),
         ({"layers": 5}, "is damaged: layers in its header is 5; wanted a list, each an object"),
         ({"inputs": 10**13}, r"is damaged: .* wants float32 \(10000000000000, 4\)"),

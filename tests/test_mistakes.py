@@ -129,7 +129,7 @@ def test_what_cannot_be_shown_is_a_type_error_still():
 
 
 def test_control_c_comes_through(monkeypatch):
-    monkeypatch.setattr(_mistakes, "_shown", lambda value: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(_mistakes, "shown", lambda value: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         A.to(3)
 

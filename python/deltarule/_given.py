@@ -29,11 +29,19 @@ def as_array(values: Any, what: str) -> npt.NDArray[Any]:
     except ValueError as error:
         raise ValueError(f"{what} is no array ({' '.join(str(error).split())})") from error
     if array.dtype == object and hasattr(values, "iloc") and array.ndim == 2:
-        return _as_numbers(values, what)
+        return _of_frame(values, what)
     return array
 
 
-def _as_numbers(frame: Any, what: str) -> npt.NDArray[Any]:
+def as_numbers(values: Any, what: str) -> npt.NDArray[Any]:
+    """`as_array`, and TypeError where that is no array of numbers or truth values."""
+    array = as_array(values, what)
+    if array.dtype.kind not in "biuf":
+        raise TypeError(f"{what} is {array.dtype}; wanted numbers")
+    return array
+
+
+def _of_frame(frame: Any, what: str) -> npt.NDArray[Any]:
     numbers = np.empty(frame.shape)
     for index, name in enumerate(frame.columns):
         column = frame.iloc[:, index]

@@ -13,9 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from deltarule import _core
-from deltarule._core import Array
-
-_LONGEST = 60  # of a value that is shown
+from deltarule._shown import shown
 
 
 def _whole(value: Any) -> bool:
@@ -110,19 +108,11 @@ def _parameters(signature: str) -> list[_Parameter]:
     return [parameter for parameter in found if parameter.kind]  # a lone * or / has none
 
 
-def _shown(value: Any) -> str:
-    """A value in one short line."""
-    if isinstance(value, (Array, np.ndarray)):
-        return f"an array {value.shape} of {value.dtype}"
-    text = " ".join(repr(value).split())
-    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
-
-
 def _wrong(parameters: list[_Parameter], args: tuple[Any, ...], named: Mapping[str, Any]) -> str:
     names = [parameter.name for parameter in parameters]
     wanted = f"wanted {', '.join(names) or 'none'}"
     if len(args) > len(parameters):
-        return f"arguments are {', '.join(map(_shown, args))}; {wanted}"
+        return f"arguments are {', '.join(map(shown, args))}; {wanted}"
     given = dict(zip(names, args, strict=False))
     for name, value in named.items():
         if name not in names or name in given:
@@ -135,18 +125,18 @@ def _wrong(parameters: list[_Parameter], args: tuple[Any, ...], named: Mapping[s
         elif not parameter.takes(given[parameter.name]):
             value = given[parameter.name]
             bound = " below 2^63" if isinstance(value, int) and _KINDS.get(parameter.kind) is _INTEGER else ""
-            return f"{parameter.name} is {_shown(value)}; wanted {parameter.wanted}{bound}"
+            return f"{parameter.name} is {shown(value)}; wanted {parameter.wanted}{bound}"
     # What is left: a whole number that its C++ type, of fewer bits or without a sign, does not hold; or what was not
     # judged.
     whole = [p.name for p in parameters if p.name in given and _KINDS.get(p.kind) is _INTEGER]
     out = ", ".join(f"{name} is {given[name]}" for name in whole if not 0 <= given[name] < 2**31)
     if out:
         return f"{out}; wanted within its bounds"
-    kinds = [f"{p.name}: {_short(p.kind)}" for p in parameters if p.name in given and not p.judged]
-    return f"arguments are {', '.join(map(_shown, given.values()))}; wanted {', '.join(kinds) or 'others'}"
+    kinds = [f"{p.name}: {_without_modules(p.kind)}" for p in parameters if p.name in given and not p.judged]
+    return f"arguments are {', '.join(map(shown, given.values()))}; wanted {', '.join(kinds) or 'others'}"
 
 
-def _short(kind: str) -> str:
+def _without_modules(kind: str) -> str:
     """``Mapping[str, Array]`` of ``collections.abc.Mapping[str, deltarule._core.Array]``."""
     return re.sub(r"\b(\w+\.)+", "", kind).replace("SupportsInt | SupportsIndex", "int")
 
@@ -174,7 +164,7 @@ def explain(refusal: str, args: tuple[Any, ...], named: Mapping[str, Any]) -> st
     if parameters and parameters[0].name == "self" and args:
         parameters, args = parameters[1:], args[1:]
     elif not name and len(parameters) == 2:  # the function that sets an attribute
-        return f"the attribute is {_shown(args[1])}; wanted {parameters[1].wanted}"
+        return f"the attribute is {shown(args[1])}; wanted {parameters[1].wanted}"
     return f"{name}: {_wrong(parameters, args, named)}"
 
 

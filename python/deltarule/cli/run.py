@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from .. import _core, data, nn, plots
 from .._through import host
 from ..data import Dataset, Samples, Standardizer
+from ..data.samples import part_of
 from .files import write_json
 from .report import Task, measure, per_class_lines
 from .settings import FILE_NAME as SETTINGS
@@ -238,7 +239,7 @@ def plan(settings: Settings, folder: Path, data_dir: str | None = None, progress
 
 def _check_validation(fraction: float, count: int) -> None:
     """Raise ValueError if such a part of the training samples has none, or all."""
-    if not 0 < int(count * fraction + 0.5) < count:
+    if not part_of(count, fraction):
         raise ValueError(
             f"--validation {fraction:g} of {count} training samples leaves one side without; "
             "wanted more samples, another part, or --validation 0"

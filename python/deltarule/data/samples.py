@@ -25,6 +25,12 @@ def random_order(count: int, seed: int) -> npt.NDArray[np.int64]:
     return np.argsort(np.random.Philox(seed).random_raw(count), kind="stable")
 
 
+def part_of(count: int, fraction: float) -> int:
+    """round(count * fraction), or 0 where that leaves one side without a sample."""
+    part = int(count * fraction + 0.5) if 0 < fraction < 1 else 0
+    return part if part < count else 0
+
+
 def choose_part(y: Array, fraction: float, seed: int, stratify: bool) -> npt.NDArray[np.bool_]:
     """Choose round(n * fraction) of n samples at random; y[n] -> mask[n].
 
@@ -32,8 +38,8 @@ def choose_part(y: Array, fraction: float, seed: int, stratify: bool) -> npt.NDA
     the classes with the largest remainders, so no class is more than one sample away from its share.
     """
     n = len(y)
-    part = int(n * fraction + 0.5) if 0 < fraction < 1 else 0
-    if not 0 < part < n:
+    part = part_of(n, fraction)
+    if part == 0:
         raise ValueError(
             f"Samples.split: fraction is {fraction:g} of {n} samples; "
             "wanted between 0 and 1, with a sample or more on both sides"
@@ -133,7 +139,7 @@ class Samples:
 def hold_out(samples: Samples, test_fraction: float, seed: int, name: str) -> tuple[Samples, Samples]:
     """Training and test part of a source that has no test part; ValueError that begins with ``name``."""
     count = len(samples)
-    if not 0 < int(count * test_fraction + 0.5) < count:
+    if not part_of(count, test_fraction):
         raise ValueError(
             f"{name} has {count} sample{'' if count == 1 else 's'}; wanted enough for a test part, "
             f"which is {test_fraction:g} of them"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from .._given import as_array
+from .._given import as_numbers
 from .checks import Array, check_finite
 
 # Rows of one block of the float64 sums: the copies stay small beside x (MNIST as float64 would be 376 MB).
@@ -25,13 +25,6 @@ def mean_and_deviation(x: Array) -> tuple[Array, Array]:
             d = b - mean
             square += np.einsum("nd,nd->d", d, d)
         return mean, np.sqrt(square / len(x))
-
-
-def _as_numbers(x: npt.ArrayLike, what: str) -> Array:
-    array = as_array(x, what)
-    if array.dtype.kind not in "biuf":
-        raise TypeError(f"{what} is {array.dtype}; wanted numbers")
-    return array
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +67,7 @@ class Standardizer:
         ValueError
             If x is empty, holds NaN or infinity, is beyond float32, or kind is unknown.
         """
-        x = _as_numbers(x, "Standardizer.fit: x")
+        x = as_numbers(x, "Standardizer.fit: x")
         if x.ndim != 2 or x.size == 0:
             raise ValueError(
                 f"Standardizer.fit: x has shape {x.shape}; wanted [samples, features], not empty"
@@ -95,7 +88,7 @@ class Standardizer:
 
     def apply(self, x: npt.ArrayLike) -> Array:
         """x[n,d] -> (x - shift) * scale; float64 for float64 x, else float32."""
-        x = _as_numbers(x, "Standardizer.apply: x")
+        x = as_numbers(x, "Standardizer.apply: x")
         if x.ndim != 2 or x.shape[1] != len(self.shift):
             raise ValueError(
                 f"Standardizer.apply: x has shape {x.shape}; wanted [samples, {len(self.shift)}]"

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .._atomic import PathLike
+from .._shown import shown
 from .._through import host
 from . import files, headers, model
 from .files import Tensors
@@ -132,12 +133,7 @@ def difference(key: str, before: Any, now: Any) -> str:
         return f"the {key} are not the same numbers"
     if key == "standardization":
         return "the standardization is not the same"
-    return f"{key} was {_short(before)}, is now {_short(now)}"
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 200 else f"{text[:200]}..."
+    return f"{key} was {shown(before, 200)}, is now {shown(now, 200)}"
 
 
 @dataclass

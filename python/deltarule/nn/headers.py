@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from .._atomic import PathLike
+from .._shown import shown
 
 LONGEST = 80  # of a value in a message
 
@@ -52,9 +53,8 @@ def check(
         if name not in header:
             raise ValueError(f"{path} is damaged: {what} lacks {name!r}")
         if not kind.fits(header[name]):
-            text = repr(header[name])
-            text = text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
-            raise ValueError(f"{path} is damaged: {name} in {what} is {text}; wanted {kind.wanted}")
+            came = shown(header[name], LONGEST)
+            raise ValueError(f"{path} is damaged: {name} in {what} is {came}; wanted {kind.wanted}")
 
 
 @contextmanager

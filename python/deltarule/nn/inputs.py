@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from .._core import Array
-from .._given import as_array
+from .._given import as_numbers
 
 FEATURE_DTYPES = frozenset(map(np.dtype, ("uint8", "float32", "float64")))
 TARGET_DTYPES = frozenset(map(np.dtype, ("float32", "float64")))
@@ -45,7 +45,7 @@ def as_features(x: Any, dtype: str, where: str) -> Any:
     """
     if type(x) is np.ndarray and x.dtype in FEATURE_DTYPES and x.ndim:  # as most come: half the time
         return x
-    array = _as_numbers(x, "x", where)
+    array = _with_axes(x, "x", where)
     return array if array.dtype in FEATURE_DTYPES else array.astype(dtype)
 
 
@@ -56,7 +56,7 @@ def as_targets(y: Any, loss: str, dtype: str, where: str, real: bool = False) ->
     """
     if type(y) is np.ndarray and y.dtype == LABELS and y.ndim == 1 and not real:
         return y, CLASSIFICATION
-    array = _as_numbers(y, "y", where)
+    array = _with_axes(y, "y", where)
     if array.dtype.kind in "biu" and array.ndim == 1 and not real:
         return array.astype(np.int64, copy=False), CLASSIFICATION
     array = array if array.dtype in TARGET_DTYPES else array.astype(dtype)
@@ -83,15 +83,13 @@ def as_weights(weights: Any, dtype: str, where: str) -> Any:
     """Sample weights as an array, or None."""
     if weights is None:
         return None
-    array = _as_numbers(weights, "sample_weight", where)
+    array = _with_axes(weights, "sample_weight", where)
     return array if array.dtype in TARGET_DTYPES else array.astype(dtype)
 
 
-def _as_numbers(values: Any, name: str, where: str) -> Any:
+def _with_axes(values: Any, name: str, where: str) -> Any:
     elsewhere = isinstance(values, Array) and values.device != "cpu"
-    array: Any = values if elsewhere else as_array(values, f"{where}: {name}")
-    if array.dtype.kind not in "biuf":
-        raise TypeError(f"{where}: {name} is {array.dtype}; wanted numbers")
+    array: Any = values if elsewhere else as_numbers(values, f"{where}: {name}")
     if array.ndim == 0:
         raise ValueError(f"{where}: {name} is a single number; wanted an array")
     # Files may be big-endian; the engine reads native numbers.

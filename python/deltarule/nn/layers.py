@@ -84,9 +84,10 @@ def to_json(layer: Layer) -> dict[str, Any]:
 
 def from_json(description: dict[str, Any], path: PathLike) -> Layer:
     """What `to_json` was given; ValueError where the file at ``path`` holds something else."""
+    headers.check(description, {"kind": headers.TEXT}, path, "a layer")
     settings = dict(description)
     kind = settings.pop("kind")
-    if not isinstance(kind, str) or kind not in _KINDS:
+    if kind not in _KINDS:
         raise ValueError(f"layer kind is {kind!r}; choices: {', '.join(_KINDS)}")
     wanted = [field.name for field in fields(_KINDS[kind])]
     headers.check(settings, {name: _SETTINGS[name] for name in wanted}, path, f"a layer {kind}")

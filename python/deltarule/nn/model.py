@@ -172,8 +172,6 @@ def restored(
         net.feature_names = header.get("feature_names")
         net.image_shape = header["image_shape"]
         net.pixel_max = header["pixel_max"]
-    except KeyError as error:
-        raise ValueError(f"{path} is damaged: its header lacks {error}") from error
     except (ValueError, TypeError) as error:
         if str(error).startswith(str(path)):
             raise
