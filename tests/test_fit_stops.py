@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -9,7 +10,7 @@ import sys
 import numpy as np
 import pytest
 from deltarule import nn
-from test_fit import XV, YV, Count, X, Y, new_net
+from test_fit import XV, YV, Count, X, Y, new_net, timeless
 from test_nn import same, weights
 
 
@@ -105,6 +106,58 @@ def test_ctrl_c_leaves_the_net_usable_and_the_handler_as_it_was():
     assert net.history.best is net.history.epochs[best]
     assert net.evaluate(XV, YV)[0] == net.history["validation_loss"][best]
     net.fit(X, Y, epochs=1)
+
+
+class InterruptEnd(nn.Callback):
+    """Ctrl-C while the training ends."""
+
+    def on_train_end(self, net, history):
+        os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_ctrl_c_while_fit_ends_comes_after_its_end(tmp_path):
+    path, count = tmp_path / "checkpoint", Count()
+    stopping = nn.EarlyStopping("validation_loss", patience=99)
+
+    def train(net, epochs, *more, **settings):
+        callbacks = [*more, stopping, nn.Checkpoint(path, every=9)]
+        return net.fit(X, Y, nn.Adam(0.05), epochs, 20, (XV, YV), callbacks=callbacks, **settings)
+
+    whole, part, resumed = new_net(), new_net(), new_net()
+    expected = train(whole, 6)
+    handler = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        train(part, 4, InterruptEnd(), count)
+    assert signal.getsignal(signal.SIGINT) is handler
+    assert count.calls == ["begin", 1, 2, 3, 4, "end"]
+    assert part.history.best["validation_loss"] == min(part.history["validation_loss"])
+    assert part.evaluate(XV, YV)[0] == part.history.best["validation_loss"]
+    assert timeless(train(resumed, 6, resume=path)) == timeless(expected)
+    assert same(weights(whole), weights(resumed))
+
+
+def test_ctrl_c_while_a_fit_that_has_failed_ends():
+    with pytest.raises(KeyboardInterrupt) as caught:
+        nn.mlp([6, 8, 1], loss="squared_error").fit(
+            X, X[:, :1], nn.SGD(1e30), epochs=5, batch_size=20, callbacks=[InterruptEnd()]
+        )
+    assert isinstance(caught.value.__context__, nn.DivergedError)
+
+
+def test_two_ctrl_c_make_one_interrupt():
+    with pytest.raises(KeyboardInterrupt) as caught:
+        new_net().fit(X, Y, epochs=9, callbacks=[Interrupt(2), InterruptEnd()])
+    assert caught.value.__context__ is None
+
+
+def test_a_handler_that_raises_nothing_gets_every_ctrl_c():
+    heard = []
+    before = signal.signal(signal.SIGINT, lambda *_: heard.append("Ctrl-C"))
+    try:
+        history = new_net().fit(X, Y, epochs=5, callbacks=[Interrupt(2), InterruptEnd()])
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert (len(history), heard) == (5, ["Ctrl-C"] * 2)
 
 
 def test_ctrl_c_in_a_real_process(tmp_path):

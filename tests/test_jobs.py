@@ -327,6 +327,13 @@ def test_an_error_stops_the_others_with_their_checkpoints(tmp_path):
     assert not list(cells.glob("short*"))
 
 
+def test_a_stop_while_a_training_ends_is_not_lost(tmp_path):
+    with pytest.raises(ValueError, match="toy: it has failed"):
+        reproduce("ends", tmp_path, changes={"cells": ["end_slowly", "fail_meanwhile"]}, jobs=2)
+    left = {path.name for path in (tmp_path / "cells/end_slowly-0").iterdir()}
+    assert left == {"ending", "first.safetensors", "seconds.json"}
+
+
 @pytest.mark.parametrize(
     ("name", "match"),
     [

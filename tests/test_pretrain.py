@@ -189,6 +189,28 @@ def test_ctrl_c_while_codes_are_made(tmp_path, monkeypatch):
     assert same_bits(copies(whole.parameters), copies(resumed.parameters))
 
 
+def test_ctrl_c_while_the_last_layer_ends(tmp_path, monkeypatch):
+    """The net has its layers, the checkpoint the end of the last epoch."""
+    path = tmp_path / "checkpoint"
+    settings = {"method": pretrain.RBM(), "epochs": 2, "batch_size": 20}
+    whole, part, resumed = new_net(), new_net(), new_net()
+    pretrain.greedy(whole, X, **settings)
+
+    def interrupted(self, *arguments):
+        layer(self, *arguments)
+        if self.state.layer == len(self.plan.methods) - 1:
+            signal.raise_signal(signal.SIGINT)
+
+    layer = training_module.Training._layer
+    with monkeypatch.context() as patch:
+        patch.setattr(training_module.Training, "_layer", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            pretrain.greedy(part, X, **settings, checkpoint=path)
+    pretrain.greedy(resumed, X, **settings, resume=path)
+    for net in (part, resumed):
+        assert same_bits(copies(whole.parameters), copies(net.parameters))
+
+
 def test_divergence_right_after_a_resume_says_whose_the_weights_are(tmp_path, monkeypatch, one_line):
     """With one step an epoch the checkpoint may hold what the last update ruined; nothing better is known."""
     path = tmp_path / "checkpoint"

@@ -95,6 +95,35 @@ def long(work):
     work.fit(net, x, x[:, 0] % 2, optimizer=nn.SGD(1e-6), epochs=1, batch_size=1, callbacks=[Begun()])
 
 
+def end_slowly(work):
+    """Two trainings; the stop comes while the first one ends."""
+    others = work.folder.parent
+
+    class End(nn.Callback):
+        def on_train_end(self, net, history):
+            (work.folder / "ending").touch()
+            wait_until((others / "told").exists)
+            time.sleep(0.5)
+
+    x = np.zeros((50, 4), np.float32)
+    work.fit(nn.mlp([4, 2]), x, np.zeros(50, int), name="first", epochs=1, callbacks=[End()])
+    work.fit(nn.mlp([4, 2]), x, np.zeros(50, int), name="second", epochs=1)
+
+
+def fail_meanwhile(work):
+    """An error while `end_slowly` ends its first training."""
+    wait_until(lambda: list(work.folder.parent.glob("end_slowly-*/ending")))
+    (work.folder.parent / "told").touch()
+    raise ValueError("toy: it has failed")
+
+
+def wait_until(true):
+    deadline = time.monotonic() + 60
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
 def wait_for_long(work):
     while not list(work.folder.parent.glob("long-*/begun")):
         time.sleep(0.01)
@@ -191,7 +220,9 @@ def make_closure():
     return closure
 
 
-NAMED = (long, short, diverge, fill, odd, die, stubborn, together, all_threads, blas, sleep)
+NAMED = (
+    long, short, end_slowly, fail_meanwhile, diverge, fill, odd, die, stubborn, together, all_threads, blas, sleep,
+)  # fmt: skip
 ENDS = Experiment(
     "ends", "Ends", "Nobody, 1902", lambda quick: {"cells": ["short"], "threads": 1},
     lambda settings, seeds: [

@@ -9,7 +9,7 @@ from typing import Any
 
 
 class HeldInterrupt:
-    """Holds SIGINT back while it is entered; `release` lets it through.
+    """Holds SIGINT back while it is entered; `release` lets it through, and so does its end.
 
     Outside the main thread, where Python delivers no signals, it does nothing. A second Ctrl-C goes through,
     whatever the state of the training is then.
@@ -28,9 +28,11 @@ class HeldInterrupt:
                 signal.signal(signal.SIGINT, self._hold)
         return self
 
-    def __exit__(self, *exception: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *exception: object) -> None:
         if self._before is not None:
             signal.signal(signal.SIGINT, self._before)
+            if kind is None or not issubclass(kind, KeyboardInterrupt):  # one is enough
+                self.release()
             self._before = None
 
     def _hold(self, number: int, frame: FrameType | None) -> None:
