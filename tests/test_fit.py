@@ -394,6 +394,23 @@ def test_the_best_weights_come_back_whatever_another_callback_raises():
         net.fit(X, X[:, :1], nn.SGD(1e30), epochs=5, batch_size=20, callbacks=[Fail(end=OSError())])
 
 
+@pytest.mark.parametrize("stop", [KeyboardInterrupt("now"), SystemExit(3)], ids=repr)
+def test_an_interrupt_at_the_end_goes_before_errors(stop):
+    count = Count()
+    ends = [Fail(end=OSError("full")), Fail(end=stop), Fail(end=OSError("later")), count]
+    with pytest.raises(type(stop)) as caught:
+        new_net().fit(X, Y, epochs=1, callbacks=ends)
+    assert caught.value is stop
+    assert count.calls[-1] == "end"
+    if sys.version_info >= (3, 11):
+        assert stop.__notes__[0] == "fit: before that came OSError('full')"
+    with pytest.raises(type(stop)) as caught:
+        nn.mlp([6, 8, 1], loss="squared_error").fit(
+            X, X[:, :1], nn.SGD(1e30), epochs=5, batch_size=20, callbacks=[Fail(end=stop)]
+        )
+    assert isinstance(caught.value.__context__, nn.DivergedError)
+
+
 def test_callbacks_that_have_begun_have_an_end():
     before, after = Count(), Count()
     net = new_net()

@@ -41,6 +41,11 @@ def _resident(array: Any, device: str) -> Any:
     return (array if isinstance(array, _core.Array) else _core.from_numpy(array)).to(device)
 
 
+def _note(error: BaseException, note: str) -> None:
+    if sys.version_info >= (3, 11):
+        error.add_note(note)
+
+
 @dataclass(frozen=True)
 class Snapshot:
     """Parameters after so many epochs, and the masks of those that were pruned."""
@@ -128,18 +133,24 @@ class Training:
         return self.history
 
     def _end(self, begun: list[Callback], first: BaseException | None) -> None:
-        """Tell every callback, whatever the others raise; raises the first error, unless the training has one."""
-        own = first is None
+        """Tell every callback, whatever the others raise; raises what goes before ``first``, the training's own error.
+
+        The first error goes before the later ones, but an interrupt or exit before any error.
+        """
+        raised = first
         for callback in begun:
             try:
                 callback.on_train_end(self.net, self.history)
             except BaseException as error:
-                if first is None:
-                    first = error
-                elif sys.version_info >= (3, 11):
-                    first.add_note(f"fit: then {type(callback).__name__}.on_train_end raised {error!r}")
-        if own and first is not None:
-            raise first
+                if raised is None:
+                    raised = error
+                elif isinstance(raised, Exception) and not isinstance(error, Exception):
+                    _note(error, f"fit: before that came {raised!r}")
+                    raised = error
+                else:
+                    _note(raised, f"fit: then {type(callback).__name__}.on_train_end raised {error!r}")
+        if raised is not None and raised is not first:
+            raise raised
 
     def _train(self, interrupt: HeldInterrupt, show: bool, saved: checkpoint.SavedState | None) -> None:
         net, plan = self.net, self.plan
