@@ -340,6 +340,8 @@ def test_a_stop_while_a_training_ends_is_not_lost(tmp_path):
         ("fill", "^deltarule: error: a/file: No space left on device\n$"),
         ("die", r"^deltarule: error: reproduce: the process of the cell die-1 was killed by signal 9 "
                 r"\(out of memory\?\); go on by --resume with fewer --jobs, or --jobs 1\n$"),
+        ("leave", r"^deltarule: error: reproduce: the process of the cell leave-1 ended with exit code 3; "
+                  r"what it said is above, and --resume with --jobs 1 shows where\n$"),
     ],
 )  # fmt: skip
 def test_one_line_for_the_user(mistake, tmp_path, name, match):
@@ -352,6 +354,22 @@ def test_an_error_that_cannot_be_sent_is_told(tmp_path):
         reproduce("ends", tmp_path, changes={"cells": ["short", "odd"]}, jobs=2)
 
 
+@pytest.mark.parametrize("place", [0, 1])
+def test_an_error_that_does_not_come_back_is_told(tmp_path, place):
+    """Also where it is the answer to a stop: the other cell of the three is waited for."""
+    cells = ["long", "stopped_oddly", "diverge"] if place else ["long", "one_way"]
+    match = "^fit: loss is" if place else "^OneWayError: there and not back$"
+    with pytest.raises(Exception, match=match):
+        reproduce("ends", tmp_path, changes={"cells": cells}, jobs=len(cells))
+    assert (tmp_path / "cells/long-0/fit.safetensors").is_file()
+
+
+def test_what_is_no_text_in_the_path_of_modules_is_passed_over(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "path", [*sys.path, tmp_path])
+    reproduce("ends", tmp_path / "a", changes={"cells": ["short", "short"]}, jobs=2)
+    assert len(records(tmp_path / "a")) == 2
+
+
 def test_a_cell_that_cannot_be_sent_is_an_error_at_once(tmp_path):
     with pytest.raises((AttributeError, pickle.PicklingError), match="closure"):
         reproduce("ends", tmp_path, changes={"cells": ["long", "closure"]}, jobs=2)
@@ -360,7 +378,7 @@ def test_a_cell_that_cannot_be_sent_is_an_error_at_once(tmp_path):
 def test_errors_that_come_through_the_pipe():
     diverged = nn.DivergedError("fit: loss", epoch=3, step=2, learning_rate=0.5)
     for error in (diverged, OSError(28, "No space", "a"), _core.DeviceError("x"), KeyboardInterrupt()):
-        copy = pickle.loads(pickle.dumps(Failure.of(error))).error
+        copy = pickle.loads(pickle.dumps(Failure.of(error))).error()
         assert (type(copy), str(copy), copy.__dict__) == (type(error), str(error), error.__dict__)
 
 

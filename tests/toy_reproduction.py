@@ -159,6 +159,39 @@ def odd(work):
     raise OddError("like no other")
 
 
+class OneWayError(Exception):
+    """One that comes back in its own process alone."""
+
+    def __reduce__(self):
+        return OneWayError.back, (os.getpid(), *self.args)
+
+    @classmethod
+    def back(cls, process, text):
+        if process != os.getpid():
+            raise OSError("as of a pipe")
+        return cls(text)
+
+
+def one_way(work):
+    wait_for_long(work)
+    raise OneWayError("there and not back")
+
+
+def stopped_oddly(work):
+    """Told to stop, it answers by an error that does not come back."""
+    try:
+        while True:
+            time.sleep(0.01)
+    except KeyboardInterrupt:
+        raise OneWayError("stopped") from None
+
+
+def leave(work):
+    """The process ends, as by a library that calls exit."""
+    wait_for_long(work)
+    os._exit(3)
+
+
 def die(work):
     """What happens to a process when memory is short."""
     wait_for_long(work)
@@ -221,7 +254,8 @@ def make_closure():
 
 
 NAMED = (
-    long, short, end_slowly, fail_meanwhile, diverge, fill, odd, die, stubborn, together, all_threads, blas, sleep,
+    long, short, end_slowly, fail_meanwhile, diverge, fill, odd, one_way, stopped_oddly, leave, die,
+    stubborn, together, all_threads, blas, sleep,
 )  # fmt: skip
 ENDS = Experiment(
     "ends", "Ends", "Nobody, 1902", lambda quick: {"cells": ["short"], "threads": 1},

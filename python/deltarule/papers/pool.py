@@ -109,9 +109,9 @@ class Worker:
         self.cell: Cell | None = None
         self.pipe, other = Pipe()
         with other:
-            code = (
-                f"import sys; sys.path[:] = {sys.path!r}; from deltarule.papers import worker; worker.main()"
-            )
+            # Other things than text may be in sys.path; imports pass them over.
+            places = [place for place in sys.path if isinstance(place, str)]
+            code = f"import sys; sys.path[:] = {places!r}; from deltarule.papers import worker; worker.main()"
             self.process = subprocess.Popen(
                 [sys.executable, "-c", code, str(other.fileno())],
                 stdin=subprocess.DEVNULL,
@@ -139,13 +139,13 @@ class Worker:
             code = self.process.wait()
             assert self.cell is not None
             how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
-            why = " (out of memory?)" if code == -signal.SIGKILL else ""
-            failure = Failure(
-                ChildProcessError(
-                    f"reproduce: the process of the cell {self.cell.key} {how}{why}; "
-                    "go on by --resume with fewer --jobs, or --jobs 1"
-                )
+            advice = (
+                " (out of memory?); go on by --resume with fewer --jobs, or --jobs 1"
+                if code == -signal.SIGKILL
+                else "; what it said is above, and --resume with --jobs 1 shows where"
             )
+            text = f"reproduce: the process of the cell {self.cell.key} {how}{advice}"
+            failure = Failure.of(ChildProcessError(text))
         return failure
 
     def close(self) -> None:
@@ -189,7 +189,7 @@ class Pool:
             failure = worker.answer()
             cell, worker.cell = worker.cell, None
             if failure is not None:
-                raise failure.error from failure.cause()
+                raise failure.error() from failure.cause()
             assert cell is not None
             self._go_on(worker)
             yield cell

@@ -24,25 +24,39 @@ Kind = Literal["task", "cell", "threads", "stop"]
 
 @dataclass(frozen=True)
 class Failure:
-    """What a cell has raised, and where."""
+    """What a cell has raised, and where: pickled by itself, for an error of any kind may fail to come back."""
 
-    error: BaseException
-    trace: str = ""
+    text: str
+    pickled: bytes
+    trace: str
 
     @classmethod
     def of(cls, error: BaseException) -> Failure:
-        """``error``, or a RuntimeError that says as much where it does not come through a pipe as it is."""
-        trace = "".join(traceback.format_exception(error))
+        """For ``error``; that it cannot be pickled is told by `error`."""
         try:
-            copy = pickle.loads(pickle.dumps(error))
-            same = type(copy) is type(error) and str(copy) == str(error)
+            pickled = pickle.dumps(error)
         except Exception:
-            same = False
-        return cls(error if same else RuntimeError(f"{type(error).__name__}: {error}"), trace)
+            pickled = b""
+        trace = "".join(traceback.format_exception(error)) if error.__traceback__ else ""
+        return cls(_text(error), pickled, trace)
+
+    def error(self) -> BaseException:
+        """The error, or a RuntimeError that says as much where it does not come through the pipe as it is."""
+        try:
+            copy = pickle.loads(self.pickled)
+            if isinstance(copy, BaseException) and _text(copy) == self.text:
+                return copy
+        except Exception:
+            pass  # whatever the error's own code raises
+        return RuntimeError(self.text)
 
     def cause(self) -> WorkerTraceback | None:
         """For ``raise ... from``: the traceback that the pipe has taken away."""
         return WorkerTraceback(f"\n{self.trace}") if self.trace else None
+
+
+def _text(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}"
 
 
 class WorkerTraceback(Exception):
