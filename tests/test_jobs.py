@@ -309,6 +309,40 @@ def test_the_third_ctrl_c_ends_a_cell_that_goes_on(start, tmp_path):
     assert (code, error.count("\n")) == (130, 2)
 
 
+class Told(Exception):
+    """What a handler of the user's raises."""
+
+
+@pytest.mark.parametrize("number", [1, 2])
+@pytest.mark.parametrize("raises", [True, False])
+def test_a_handler_of_the_user_s_decides(tmp_path, number, raises):
+    """With and without other processes; the signal comes in the first cell that is over."""
+    heard = []
+
+    def handler(*_):
+        heard.append("Ctrl-C")
+        if raises:
+            raise Told
+
+    def say(line):
+        if not heard:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    before = signal.signal(signal.SIGINT, handler)
+    changes = {"cells": ["short", "long" if raises else "sleep"]}
+    try:
+        if raises:
+            with pytest.raises(Told):
+                reproduce("ends", tmp_path, changes=changes, jobs=number, say=say)
+        else:
+            reproduce("ends", tmp_path, changes=changes, jobs=number, say=say)
+        assert signal.getsignal(signal.SIGINT) is handler
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert heard == ["Ctrl-C"]
+    assert len(records(tmp_path)) == (1 if raises else 2)
+
+
 # Errors
 
 
@@ -368,6 +402,13 @@ def test_what_is_no_text_in_the_path_of_modules_is_passed_over(tmp_path, monkeyp
     monkeypatch.setattr(sys, "path", [*sys.path, tmp_path])
     reproduce("ends", tmp_path / "a", changes={"cells": ["short", "short"]}, jobs=2)
     assert len(records(tmp_path / "a")) == 2
+
+
+def test_a_worker_that_cannot_hear_says_why(tmp_path, monkeypatch, capfd):
+    monkeypatch.setattr(_core, "isa", lambda: "abacus")
+    with pytest.raises(ChildProcessError, match="ended with exit code 1; what it said is above"):
+        reproduce("ends", tmp_path, changes={"cells": ["short", "short"]}, jobs=2)
+    assert "abacus" in capfd.readouterr().err
 
 
 def test_a_cell_that_cannot_be_sent_is_an_error_at_once(tmp_path):

@@ -53,8 +53,9 @@ def run(
     ChildProcessError
         A process was ended from outside, or by itself: one line that names its cell.
     KeyboardInterrupt
-        Ctrl-C. Then, and after any error, the cells that run are stopped as by Ctrl-C and waited for. A second
-        Ctrl-C is handed on to them, a third kills them.
+        Ctrl-C, or what else the handler of SIGINT raises; one that raises nothing lets the cells go on. Then, and
+        after any error, those that run are stopped as by Ctrl-C and waited for. A second Ctrl-C is handed on to them,
+        a third kills them.
     Exception
         That of a cell.
     """
@@ -68,22 +69,21 @@ def run(
                 running(pool.running())
                 for cell in pool.answers():
                     over(cell)
-                if interrupts.count:
-                    raise KeyboardInterrupt
+                interrupts.release()
         except BaseException:
             pool.stop(interrupts)
             raise
         finally:
             pool.close()
-    if interrupts.count:  # since the last look
-        raise KeyboardInterrupt
+    interrupts.release()  # those since the last look
 
 
 class Interrupts:
-    """Counts SIGINT while it is entered, instead of what would be done; outside the main thread, none."""
+    """Counts SIGINT while it is entered, and `release` does what would be done; outside the main thread, none."""
 
     def __init__(self) -> None:
         self.count = 0
+        self._released = 0
         self._before: Any = None
 
     def __enter__(self) -> Interrupts:
@@ -100,6 +100,12 @@ class Interrupts:
 
     def _add(self, *_: object) -> None:
         self.count += 1
+
+    def release(self) -> None:
+        """Call the handler that was there for each that has come: by default it raises KeyboardInterrupt."""
+        while self._released < self.count:
+            self._released += 1
+            self._before(signal.SIGINT, None)
 
 
 class Worker:

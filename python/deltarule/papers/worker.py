@@ -103,10 +103,19 @@ class Listener(threading.Thread):
     def run(self) -> None:
         """Until the pipe closes: then the process ends, whatever it does."""
         try:
-            while True:
-                self._take(*self._pipe.recv())
+            while message := self._next():
+                self._take(*message)
+        except BaseException:
+            traceback.print_exc()
         finally:
             os._exit(1)
+
+    def _next(self) -> tuple[Kind, Any] | None:
+        try:
+            message: tuple[Kind, Any] = self._pipe.recv()
+        except (EOFError, OSError):
+            return None
+        return message
 
     def _take(self, kind: Kind, value: Any) -> None:
         if kind == "task":
