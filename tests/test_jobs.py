@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 import toy_reproduction as toy
 from deltarule import _core, nn, papers
@@ -152,6 +153,21 @@ def test_the_clock_goes_on(tmp_path):
     (tmp_path / "cells/sleep-0.json").unlink()
     assert reproduce("ends", tmp_path, resume=True)["wall_seconds"] >= report["wall_seconds"] + 0.5
     assert time_text({"seconds": 1.0, "jobs": 1, "wall_seconds": 9.0}) == "1.0 s"
+
+
+@pytest.mark.parametrize("content", [b"", b"null", b"[1]", b'"soon"', b"\xff"])
+def test_a_damaged_clock_is_named(tmp_path, one_line, content):
+    changes = {"cells": ["short", "short"]}
+    reproduce("ends", tmp_path, changes=changes, jobs=np.int64(1))
+    (tmp_path / "cells/short-0.json").unlink()
+    for name in ("seconds.json", "cells/short-0/seconds.json"):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(content)
+        with one_line(ValueError, f"^{re.escape(str(path))} is damaged .*; delete it: only the time is lost"):
+            reproduce("ends", tmp_path, resume=True, jobs=1)
+        path.unlink()
+    reproduce("ends", tmp_path, resume=True, jobs=1)
 
 
 def test_a_bar_over_the_cells(tmp_path, capfd):
@@ -438,6 +454,8 @@ def test_mistakes(mistake, tmp_path, arguments, match):
 def test_mistakes_of_a_caller(tmp_path, one_line):
     with one_line(ValueError, r"reproduce: jobs is 0; wanted 1 or more"):
         reproduce("toy", tmp_path, jobs=0)
+    with one_line(TypeError, "reproduce: jobs is '2'; wanted a whole number"):
+        reproduce("toy", tmp_path, jobs="2")
     with one_line(ValueError, "reproduce: jobs is 2 on cuda:0; wanted 1: "):
         reproduce("toy", tmp_path, device="cuda:0", jobs=2)
     assert list(tmp_path.iterdir()) == []

@@ -12,6 +12,7 @@ from typing import Any
 
 from .. import _core
 from .._atomic import replace_json
+from .._numbers import as_count
 from . import pool, records
 from .experiment import Cell
 from .work import Work
@@ -19,14 +20,16 @@ from .work import Work
 Records = dict[str, dict[str, Any]]
 
 
-def check_jobs(jobs: int | None, device: str) -> None:
-    """Raise ValueError unless so many cells may run side by side on ``device``."""
-    if jobs is not None and jobs < 1:
-        raise ValueError(f"reproduce: jobs is {jobs}; wanted 1 or more")
-    if jobs is not None and jobs > 1 and device != "cpu":
+def as_jobs(jobs: int | None, device: str) -> int | None:
+    """``jobs`` as a number of Python's; TypeError or ValueError unless so many cells may run on ``device``."""
+    if jobs is None:
+        return None
+    number = as_count(jobs, "reproduce: jobs", least=1)
+    if number > 1 and device != "cpu":
         raise ValueError(
-            f"reproduce: jobs is {jobs} on {device}; wanted 1: cells would wait for the same GPU"
+            f"reproduce: jobs is {number} on {device}; wanted 1: cells would wait for the same GPU"
         )
+    return number
 
 
 def count_jobs(jobs: int | None, device: str, cells: int) -> int:

@@ -114,7 +114,12 @@ def read(cell: Cell, folder: Path) -> dict[str, Any]:
 def elapsed(folder: Path) -> float | None:
     """Seconds that what goes on in ``folder`` took so far; None where nothing says so."""
     path = folder / ELAPSED
-    return float(json.loads(path.read_text())) if path.is_file() else None
+    if not path.is_file():
+        return None
+    try:
+        return float(json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{path} is damaged ({error}); delete it: only the time is lost") from error
 
 
 def read_json(path: Path, keys: set[str], advice: str) -> dict[str, Any]:

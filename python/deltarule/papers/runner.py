@@ -17,7 +17,7 @@ from .. import _core, data
 from .._atomic import PathLike, replace_json
 from . import load
 from .experiment import Experiment, Report
-from .jobs import check_jobs, run_all
+from .jobs import as_jobs, run_all
 from .records import check_keys
 from .settings import SETTINGS, check_same, choose, new_settings, saved_settings
 from .work import Work, find_images
@@ -63,7 +63,8 @@ def reproduce(
         Settings of the experiment that are to be others, by name; with ``resume``, None means those of the run.
     jobs : int, optional
         How many cells run side by side, in processes of their own among which the threads are shared; the result
-        is the same to the bit. None: one a thread on the CPU, 1 on a GPU. A run may go on with another number.
+        is the same to the bit where threadpoolctl is installed (extra ``train``), which has NumPy's linear algebra
+        take one thread in each. None: one a thread on the CPU, 1 on a GPU. A run may go on with another number.
 
     Returns
     -------
@@ -91,7 +92,7 @@ def reproduce(
         data_dir=data_dir,
         changes=changes,
     )
-    check_jobs(jobs, chosen["device"])
+    jobs = as_jobs(jobs, chosen["device"])
     # Raises if there is no such device or precision.
     _core.Network(1, "squared_error", "float32", chosen["precision"], chosen["device"], 0)
     now = new_settings(experiment, chosen)
