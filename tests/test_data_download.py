@@ -91,6 +91,12 @@ def check_small_mnist(d):
     assert d.test.y.tolist() == [9, 8, 7]
 
 
+def test_an_unknown_progress_is_refused(one_line):
+    for source in ("digits", "mnist", "no such file"):
+        with one_line(ValueError, "^load: progress is 'alway'; choices: False, True, 'always'$"):
+            data.load(source, progress="alway")
+
+
 @pytest.mark.parametrize("progress", [False, True, "always"])
 def test_a_download_is_shown_in_one_line_a_file_where_that_is_wanted(mirrors, capfd, progress):
     data.load("mnist", progress=progress)

@@ -456,6 +456,8 @@ def test_mistakes_of_a_caller(tmp_path, one_line):
         reproduce("toy", tmp_path, jobs=0)
     with one_line(TypeError, "reproduce: jobs is '2'; wanted a whole number"):
         reproduce("toy", tmp_path, jobs="2")
+    with one_line(ValueError, "reproduce: progress is 'alway'; choices: False, True, 'always'"):
+        reproduce("toy", tmp_path, progress="alway")
     with one_line(ValueError, "reproduce: jobs is 2 on cuda:0; wanted 1: "):
         reproduce("toy", tmp_path, device="cuda:0", jobs=2)
     assert list(tmp_path.iterdir()) == []

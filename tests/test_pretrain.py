@@ -508,6 +508,11 @@ def test_unroll_and_codes_of_what_is_not_there(one_line):
         pretrain.unroll(new_net(), loss="softmax_cross_entropy")
 
 
+def test_progress_of_another_kind_names_the_call(one_line):
+    with one_line(ValueError, "^greedy: progress is 'alway'; choices: False, True, 'always'$"):
+        pretrain.greedy(new_net(), X, pretrain.RBM(), progress="alway")
+
+
 def test_progress(capsys):
     pytest.importorskip("tqdm")
     pretrain.greedy(new_net(), X, pretrain.RBM(), epochs=2, batch_size=20, progress="always")

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from .._numbers import as_count, as_number
+from .._progress import wanted
 from .checks import Array, as_features, check_samples
 from .download import Published, cache_dir, fetch_file
 from .folder import find_pairs, read_pair
@@ -142,6 +143,7 @@ def load(
     if not 0 < test_fraction < 1:
         raise ValueError(f"load: test_fraction is {test_fraction:g}; wanted between 0 and 1")
     seed = as_count(seed, "load: seed")
+    show = wanted(progress, "load")
     named = isinstance(source, str) and source in names()
     if data_dir is not None and not (named and source in PUBLISHED):
         raise ValueError(f"load: data_dir came with {str(source)!r}; wanted {' or '.join(PUBLISHED)}")
@@ -158,9 +160,7 @@ def load(
     if named:
         if source == "digits":
             return load_digits(test_fraction, seed)
-        return load_published(
-            str(source), data_dir, progress == "always" or (bool(progress) and sys.stderr.isatty())
-        )
+        return load_published(str(source), data_dir, show)
     if path.is_dir():
         return load_folder(path, test_fraction, seed, regression)
     if not path.is_file():

@@ -19,6 +19,7 @@ from .._shown import shown
 from .._through import host
 from . import files, headers, model
 from .files import Tensors
+from .history import COLUMNS
 
 if TYPE_CHECKING:
     from .fit import Training
@@ -35,17 +36,6 @@ COUNTERS = {
     "errors": headers.NUMBER,
     "seconds": headers.NUMBER,
     "stopped": headers.FLAG,
-}
-RECORD = {
-    "epoch": headers.COUNT,
-    "train_loss": headers.NUMBER,
-    "train_error": headers.optional(headers.NUMBER),
-    "validation_loss": headers.optional(headers.NUMBER),
-    "validation_error": headers.optional(headers.NUMBER),
-    "seconds": headers.NUMBER,
-    "samples_per_second": headers.optional(headers.NUMBER),
-    "learning_rate": headers.NUMBER,
-    "gradient_norms": headers.many(headers.NUMBER),
 }
 
 
@@ -114,7 +104,7 @@ def _check_parts(header: dict[str, Any], training: Training, path: PathLike) -> 
     state, history, callbacks = header["state"], header["history"], header["callbacks"]
     headers.check(state, {**COUNTERS, "updates": headers.COUNT}, path, "its state")
     for record in history:
-        headers.check(record, RECORD, path, "its history")
+        headers.check(record, COLUMNS, path, "its history")
     steps, stateful = training.plan.steps, len(training.plan.stateful())
     if len(history) != state["epoch"] or state["step"] >= steps or len(callbacks) != stateful:
         raise ValueError(

@@ -18,13 +18,14 @@ import numpy.typing as npt
 
 from .. import _core
 from .._atomic import PathLike
+from .._progress import wanted
 from . import checkpoint, model
 from .callbacks import Callback, Checkpoint
 from .history import DivergedError, History
 from .inputs import REGRESSION
 from .interrupt import HeldInterrupt
 from .plan import Plan
-from .progress import Progress, wanted
+from .progress import Progress
 
 if TYPE_CHECKING:
     from .network import Network
@@ -116,7 +117,7 @@ class Training:
 
     def run(self, progress: bool | str, resume: PathLike | None) -> History:
         """Train to the end; the history, also kept in the net."""
-        show = wanted(progress)
+        show = wanted(progress, "fit")
         saved = None if resume is None else checkpoint.read(resume, self)
         begun: list[Callback] = []
         with HeldInterrupt() as interrupt:

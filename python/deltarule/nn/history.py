@@ -7,10 +7,20 @@ from functools import partial
 from itertools import chain
 from typing import Any
 
-COLUMNS = dict.fromkeys(
-    ("epoch", "train_loss", "train_error", "validation_loss", "validation_error", "seconds", "samples_per_second",
-     "learning_rate", "gradient_norms")
-)  # fmt: skip
+from . import headers
+
+# What an epoch's record has, and of which kind; callbacks may add to it.
+COLUMNS = {
+    "epoch": headers.COUNT,
+    "train_loss": headers.NUMBER,
+    "train_error": headers.optional(headers.NUMBER),
+    "validation_loss": headers.optional(headers.NUMBER),
+    "validation_error": headers.optional(headers.NUMBER),
+    "seconds": headers.NUMBER,
+    "samples_per_second": headers.optional(headers.NUMBER),
+    "learning_rate": headers.NUMBER,
+    "gradient_norms": headers.many(headers.NUMBER),
+}
 
 
 class DivergedError(ValueError):

@@ -1,18 +1,10 @@
-"""The progress bar of `fit`: quiet where stderr is no terminal (notebooks, CI), unless it is asked for."""
+"""The progress bar of `fit`."""
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 from .history import History
-
-
-def wanted(progress: bool | str) -> bool:
-    """Whether to show a bar for ``progress``, which is False, True or "always"."""
-    if progress not in (False, True, "always"):
-        raise ValueError(f"fit: progress is {progress!r}; choices: False, True, 'always'")
-    return progress == "always" or (bool(progress) and sys.stderr.isatty())
 
 
 class Progress:

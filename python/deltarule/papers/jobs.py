@@ -13,6 +13,7 @@ from typing import Any
 from .. import _core
 from .._atomic import replace_json
 from .._numbers import as_count
+from .._progress import wanted
 from . import pool, records
 from .experiment import Cell
 from .work import Work
@@ -34,8 +35,8 @@ def as_jobs(jobs: int | None, device: str) -> int | None:
 
 def count_jobs(jobs: int | None, device: str, cells: int) -> int:
     """How many of so many cells run side by side: on the CPU, unless ``jobs`` says so, one a thread."""
-    wanted = jobs or (_core.num_threads() if device == "cpu" else 1)
-    return max(1, min(wanted, cells))
+    number = jobs or (_core.num_threads() if device == "cpu" else 1)
+    return max(1, min(number, cells))
 
 
 def run_all(
@@ -96,7 +97,7 @@ class Ticker:
         self._cells, self._found, self._say = len(cells), found, say
         self._bar: Any = None
         self._text, self._drawn = "", 0.0
-        if progress == "always" or (progress and sys.stderr.isatty()):
+        if wanted(progress, "reproduce"):
             from tqdm import tqdm
 
             # Without smoothing the time left is that of the mean speed so far: cells are few and unequal.

@@ -15,6 +15,7 @@ from typing import Any
 
 from .. import _core, data
 from .._atomic import PathLike, replace_json
+from .._progress import wanted
 from . import load
 from .experiment import Experiment, Report
 from .jobs import as_jobs, run_all
@@ -80,6 +81,7 @@ def reproduce(
     KeyboardInterrupt
         Ctrl-C; what is done is saved.
     """
+    wanted(progress, "reproduce")
     experiment = load(name)
     folder = Path(out)
     before = saved_settings(folder, resume)

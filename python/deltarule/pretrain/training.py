@@ -16,11 +16,12 @@ import numpy.typing as npt
 
 from .. import _core
 from .._atomic import PathLike, check_writable
+from .._progress import wanted
 from ..nn.history import DivergedError, History
 from ..nn.interrupt import HeldInterrupt
 from ..nn.network import Network
 from ..nn.optimizers import Optimizer
-from ..nn.progress import Progress, wanted
+from ..nn.progress import Progress
 from . import checkpoint as checkpoints
 from . import stages
 from .methods import Method, Supervised
@@ -146,7 +147,7 @@ class Training:
     def run(self, progress: bool | str, resume: PathLike | None) -> Pretraining:
         """Train all layers."""
         plan, state = self.plan, self.state
-        show = wanted(progress)
+        show = wanted(progress, "greedy")
         if self.path is not None:
             check_writable(self.path)
         saved = None if resume is None else checkpoints.Saved(resume, self)
