@@ -189,7 +189,8 @@ class Process:
         self.process = subprocess.Popen(
             [sys.executable, toy.__file__, str(epochs), "reproduce", *arguments,
              "--jobs", str(jobs), "--out", folder],
-            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True,
+            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+            preexec_fn=os.setpgrp,  # of this session: Ctrl-Z means nothing to a group with nobody to wake it
             env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "DELTARULE_NUM_THREADS": "2"},
         )  # fmt: skip
 
@@ -323,6 +324,40 @@ def test_the_third_ctrl_c_ends_a_cell_that_goes_on(start, tmp_path):
     os.kill(process.process.pid, signal.SIGINT)
     code, error = process.end()
     assert (code, error.count("\n")) == (130, 2)
+
+
+def test_ctrl_z_suspends_the_cells_too(start, tmp_path):
+    process = start(tmp_path, "ends", "--set", 'cells=["long","long"]')
+    process.wait_for("long-0/begun", "long-1/begun")
+    numbers = [process.process.pid, *process.workers]
+
+    def spent():
+        return [sum(map(int, stat(number)[11:13])) for number in numbers]
+
+    def go_on_from(before):
+        wait_until(lambda: all(now > then for now, then in zip(spent()[1:], before[1:], strict=True)))
+
+    go_on_from(spent())
+    os.kill(process.process.pid, signal.SIGTSTP)
+    wait_until(lambda: stat(process.process.pid)[0] == "T")
+    time.sleep(1)  # for the native call that each was in
+    before = spent()
+    time.sleep(1)
+    assert max(now - then for now, then in zip(spent(), before, strict=True)) <= 5  # of 100 ticks
+    os.kill(process.process.pid, signal.SIGCONT)
+    go_on_from(before)
+    os.kill(process.process.pid, signal.SIGINT)
+    assert process.end()[0] == 130
+    assert all((tmp_path / f"cells/long-{place}/fit.safetensors").is_file() for place in (0, 1))
+
+
+def test_suspended_workers_end_with_the_process(start, tmp_path):
+    process = start(tmp_path, "ends", "--set", 'cells=["long","long"]')
+    process.wait_for("long-0/begun", "long-1/begun")
+    os.kill(process.process.pid, signal.SIGTSTP)
+    wait_until(lambda: stat(process.process.pid)[0] == "T")
+    os.kill(process.process.pid, signal.SIGKILL)
+    assert process.end()[0] == -signal.SIGKILL
 
 
 class Told(Exception):

@@ -1,7 +1,7 @@
 """Cells side by side in processes, each of which runs one after the other: `worker.py` is their side.
 
 Processes, because a process has one number of threads. A worker is a session of its own: Ctrl-C at a terminal reaches
-this process alone, which tells each worker once. The pipe to it closes with this process, however that ends, and the
+this process alone, which tells each worker once; so does Ctrl-Z, and they wait until it goes on. The pipe to it closes with this process, however that ends, and the
 worker ends with the pipe.
 """
 
@@ -61,16 +61,21 @@ def run(
     """
     quiet = dataclasses.replace(work, progress=False)
     task = functools.partial(records.run, work=quiet, folder=folder, jobs=jobs)
-    with Interrupts() as interrupts:
+    with Interrupts() as interrupts, Suspensions() as suspensions:
         pool = Pool(cells, task, jobs)
         try:
             pool.start()
             while pool.workers:
+                if suspensions.came:
+                    pool.tell("pause")
+                    suspensions.release()
+                    pool.tell("go_on")
                 running(pool.running())
                 for cell in pool.answers():
                     over(cell)
                 interrupts.release()
         except BaseException:
+            suspensions.end()
             pool.stop(interrupts)
             raise
         finally:
@@ -106,6 +111,45 @@ class Interrupts:
         while self._released < self.count:
             self._released += 1
             self._before(signal.SIGINT, None)
+
+
+class Suspensions:
+    """Holds Ctrl-Z back while it is entered, for `release`; where that would do nothing special, nothing."""
+
+    def __init__(self) -> None:
+        self.came = False
+        self._held = False
+
+    def __enter__(self) -> Suspensions:
+        if threading.current_thread() is threading.main_thread():
+            self._held = signal.getsignal(signal.SIGTSTP) == signal.SIG_DFL
+            self._hold()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.end()
+
+    def release(self) -> None:
+        """Be suspended; comes back when the process goes on."""
+        self.came = False
+        signal.signal(signal.SIGTSTP, signal.SIG_DFL)
+        signal.pthread_kill(threading.get_ident(), signal.SIGTSTP)  # to this thread: nothing is done before it
+        self._hold()
+
+    def end(self) -> None:
+        """Hold it back no longer."""
+        if self._held:
+            self._held = False
+            signal.signal(signal.SIGTSTP, signal.SIG_DFL)
+            if self.came:
+                signal.pthread_kill(threading.get_ident(), signal.SIGTSTP)
+
+    def _hold(self) -> None:
+        if self._held:
+            signal.signal(signal.SIGTSTP, self._add)
+
+    def _add(self, *_: object) -> None:
+        self.came = True
 
 
 class Worker:
@@ -199,6 +243,11 @@ class Pool:
             assert cell is not None
             self._go_on(worker)
             yield cell
+
+    def tell(self, kind: Kind) -> None:
+        """Send a message without a value to all workers."""
+        for worker in self.workers:
+            worker.tell(kind)
 
     def stop(self, interrupts: Interrupts) -> None:
         """Stop the cells that run as by Ctrl-C, and wait until they have."""

@@ -18,8 +18,10 @@ from typing import Any, Literal, NoReturn
 from .. import _core
 from .experiment import Cell
 
-# task: (pickled function of a cell that runs it, instruction set), once; cell: pickled; threads: how many; stop: None
-Kind = Literal["task", "cell", "threads", "stop"]
+PAUSE_SECONDS = 0.1  # between two looks for a signal
+
+# task: (pickled function of a cell that runs it, instruction set), once; cell: pickled; threads: how many; stop, pause, go_on: None
+Kind = Literal["task", "cell", "threads", "stop", "pause", "go_on"]
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,9 @@ class Listener(threading.Thread):
         self.cells: SimpleQueue[bytes] = SimpleQueue()
         self._pipe = pipe
         self._threads = 1
-        signal.signal(signal.SIGUSR1, self._set_threads)
+        self._may_go = threading.Event()
+        self._may_go.set()
+        signal.signal(signal.SIGUSR1, self._obey)
 
     def run(self) -> None:
         """Until the pipe closes: then the process ends, whatever it does."""
@@ -127,9 +131,16 @@ class Listener(threading.Thread):
         elif kind == "threads":
             self._threads = value
             _thread.interrupt_main(signal.SIGUSR1)
+        elif kind == "pause":
+            self._may_go.clear()
+            _thread.interrupt_main(signal.SIGUSR1)
+        elif kind == "go_on":
+            self._may_go.set()
         else:
             _thread.interrupt_main()
 
-    def _set_threads(self, *_: object) -> None:
+    def _obey(self, *_: object) -> None:
         # In the main thread, which is in no kernel now.
         _core.set_num_threads(self._threads)
+        while not self._may_go.wait(PAUSE_SECONDS):
+            pass  # but for other signals, which come between two waits
