@@ -1,8 +1,8 @@
 """Cells side by side in processes, each of which runs one after the other: `worker.py` is their side.
 
 Processes, because a process has one number of threads. A worker is a session of its own: Ctrl-C at a terminal reaches
-this process alone, which tells each worker once; so does Ctrl-Z, and they wait until it goes on. The pipe to it closes with this process, however that ends, and the
-worker ends with the pipe.
+this process alone, which tells each worker once; so does Ctrl-Z, and they wait until it goes on. The pipe to a worker
+closes with this process, however that ends, and the worker ends with the pipe.
 """
 
 from __future__ import annotations
@@ -133,7 +133,9 @@ class Suspensions:
         """Be suspended; comes back when the process goes on."""
         self.came = False
         signal.signal(signal.SIGTSTP, signal.SIG_DFL)
-        signal.pthread_kill(threading.get_ident(), signal.SIGTSTP)  # to this thread: nothing is done before it
+        signal.pthread_kill(
+            threading.get_ident(), signal.SIGTSTP
+        )  # to this thread: nothing is done before it
         self._hold()
 
     def end(self) -> None:

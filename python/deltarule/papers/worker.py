@@ -20,7 +20,8 @@ from .experiment import Cell
 
 PAUSE_SECONDS = 0.1  # between two looks for a signal
 
-# task: (pickled function of a cell that runs it, instruction set), once; cell: pickled; threads: how many; stop, pause, go_on: None
+# task: (pickled function of a cell that runs it, instruction set), once; cell: pickled; threads: how many;
+# stop, pause, go_on: None
 Kind = Literal["task", "cell", "threads", "stop", "pause", "go_on"]
 
 
