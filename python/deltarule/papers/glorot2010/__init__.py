@@ -39,7 +39,7 @@ def settings(quick: bool) -> dict[str, Any]:
             # With pixels in [0,1] four layers do not recover on the 1,198 digits in so many updates.
             "pixels": {"mnist": "unit", "digits": "standardised"},
             "rate": 0.3,
-            "updates": 30_000,
+            "updates": 30_000 if quick else 60_000,
         },
         "table": {
             "hidden": hidden,
