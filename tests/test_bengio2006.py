@@ -136,6 +136,24 @@ def test_few_images_leave_fewer_labels(tmp_path):
     assert list(cells.train_few(work, 0)["none"]) == ["50"]
 
 
+def test_every_number_of_labels_has_as_many_updates(tmp_path, monkeypatch):
+    """Epochs and patience are those of 1,000 labels: 50 are gone through 20 times as often."""
+    seen = {}
+    fine_tune = cells.fine_tune
+
+    def spy(work, net, train, held_out, how, name="fit"):
+        seen[name] = how["epochs"], how["patience"]
+        return fine_tune(work, net, train, held_out, {**how, "epochs": 1}, name)
+
+    monkeypatch.setattr(cells, "fine_tune", spy)
+    cells.train_few(Work(TINY, "cpu", "highest", None, tmp_path, dataset=data.load("digits")), 0)
+    assert seen == {
+        f"{name}-{count}": (3 * 1000 // count, 2 * 1000 // count)
+        for count in (50, 100)
+        for name in ("shallow", "none", "dbn")
+    }
+
+
 def test_few_labels_learn_from_the_others_images(tmp_path):
     """The arm without pre-training starts from the seed's weights, the other from those of the Boltzmann machines."""
     work = Work(TINY, "cpu", "highest", None, tmp_path, dataset=data.load("digits"))
